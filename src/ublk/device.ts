@@ -1,0 +1,482 @@
+/**
+ * A device: one /dev/ublkbN from its making, or its recovery, to its end.
+ *
+ * Invariants. Requests are served in the queues' own threads; whatever is awaited here is awaited where no tag is served.
+ * A queue that is lost or stuck is never tolerated: the kernel does not notice a dead thread, and its requests would hang
+ * for ever; so the owner is told through `failure`, and must end the process, which the kernel does notice. A device that
+ * was made recoverable then waits for its next server.
+ *
+ * Dying while starting. Linux before 7.0 reads the partition table inside START, while it holds the device's lock; a
+ * server that is killed then leaves a read that nobody serves, a lock that nobody can take and a process that cannot be
+ * killed. The kernel leaves the scan out when the fetching thread lacks CAP_SYS_ADMIN, and so START does no input or
+ * output at all: on kernels that do not scan by themselves later, the queues fetch without it. Partitions are then found
+ * from user space (udev rule, partx).
+ */
+import { closeSync, openSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import type { Feature } from "./abi.ts";
+import { ControlPlane, type CommandOptions, type DeviceInfo } from "./control.ts";
+import { codeOf, messageOf, UblkError } from "./errors.ts";
+import { signalEvent } from "./event.ts";
+import { native } from "./native.ts";
+import { checkLimits } from "./parameters.ts";
+import type { QueueOrder, QueueReport, QueueWorkerData } from "./queue-worker.ts";
+import { PULSE, QueueStatistics, summarise, type DeviceStatistics } from "./statistics.ts";
+import type { Limits, TargetSource } from "./target.ts";
+
+export const DEFAULT_DEPTH = 128;
+export const DEFAULT_MAX_IO_BYTES = 256 * 1024;
+/** How long a queue may be at work on one turn of its loop, or owe an answer to a wake, before it counts as stuck. */
+export const STUCK_AFTER_MS = 60_000;
+const PULSE_INTERVAL_MS = 1_000;
+/** How long the remains of a dead server may take to disappear. */
+const REMAINS_DEADLINE_MS = 60_000;
+const RETRY_MS = 20;
+const OPEN_RETRIES = 250;
+
+export interface DeviceOptions extends CommandOptions {
+  /** Wanted number of the device; the kernel chooses where it is absent. */
+  readonly id?: number | undefined;
+  /** Queues, each with a thread of its own. The kernel gives no more than there are CPUs. */
+  readonly queues?: number | undefined;
+  /** Requests in flight per queue, 1 to 4096. */
+  readonly depth?: number | undefined;
+  /** The largest request; a queue keeps `depth` buffers of this size. */
+  readonly maxIoBytes?: number | undefined;
+  readonly limits: Limits;
+  readonly source: TargetSource;
+  /** The device outlives this process and waits for another one to recover it. */
+  readonly recoverable?: boolean | undefined;
+  /** Told the number of the device before /dev/ublkbN appears. */
+  readonly onAdded?: ((id: number) => void) | undefined;
+  /** 64 bits by which the owner knows its device again. */
+  readonly mark?: bigint | undefined;
+  /**
+   * Protects against a deadlock in which the kernel waits for this device in order to give this process memory: locks
+   * the buffers and marks the threads as IO_FLUSHER. Needs CAP_SYS_RESOURCE and a fitting RLIMIT_MEMLOCK.
+   */
+  readonly protectMemory?: boolean | undefined;
+  readonly stuckAfterMs?: number | undefined;
+}
+
+export interface RecoveryOptions extends CommandOptions {
+  readonly source: TargetSource;
+  readonly protectMemory?: boolean | undefined;
+  readonly stuckAfterMs?: number | undefined;
+}
+
+/** Thread, wake event and counters of one queue, as the device sees them. */
+interface QueueThread {
+  readonly worker: Worker;
+  readonly wakeEvent: number;
+  readonly statistics: QueueStatistics;
+  readonly ended: Promise<void>;
+  expect(type: QueueReport["type"]): Promise<void>;
+  order(order: QueueOrder): void;
+}
+
+const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? "./queue-worker.ts" : "./queue-worker.js", import.meta.url);
+
+export function blockPath(id: number): string {
+  return `/dev/ublkb${id}`;
+}
+
+export function characterPath(id: number): string {
+  return `/dev/ublkc${id}`;
+}
+
+export class Device implements AsyncDisposable {
+  readonly id: number;
+  readonly queues: number;
+  readonly depth: number;
+  /** Features that the kernel granted to this device. */
+  readonly features: ReadonlySet<Feature>;
+  /** Rejects when a queue is lost or stuck. The owner must end the process then, with SIGKILL if it can. */
+  readonly failure: Promise<never>;
+  readonly #control: ControlPlane;
+  readonly #options: { readonly stuckAfterMs: number };
+  #threads: QueueThread[] = [];
+  #file: number | undefined;
+  #limits: Limits;
+  #watch: NodeJS.Timeout | undefined;
+  #fail: (error: UblkError) => void = () => undefined;
+  #state: "starting" | "live" | "ending" | "gone" = "starting";
+
+  private constructor(control: ControlPlane, info: DeviceInfo, limits: Limits, stuckAfterMs = STUCK_AFTER_MS) {
+    this.id = info.id;
+    this.queues = info.queues;
+    this.depth = info.depth;
+    this.features = info.features;
+    this.#control = control;
+    this.#limits = limits;
+    this.#options = { stuckAfterMs };
+    this.failure = new Promise<never>((_resolve, reject) => {
+      this.#fail = reject;
+    });
+    // An owner that does not look at it is told by the rejected operations as well.
+    this.failure.catch(() => undefined);
+  }
+
+  /** Makes a device and starts it. When this fails, nothing is left behind. */
+  static async create(options: DeviceOptions): Promise<Device> {
+    const maxIoBytes = options.maxIoBytes ?? DEFAULT_MAX_IO_BYTES;
+    checkLimits({ limits: options.limits, maxIoBytes });
+    const control = ControlPlane.open();
+    try {
+      const known = await control.features(options);
+      const info = await control.add(
+        {
+          id: options.id,
+          queues: options.queues ?? 1,
+          depth: options.depth ?? DEFAULT_DEPTH,
+          maxIoBytes,
+          features: wantedFeatures(known, options.recoverable === true),
+          mark: options.mark ?? 0n,
+        },
+        options,
+      );
+      const device = new Device(control, info, options.limits, options.stuckAfterMs);
+      try {
+        options.onAdded?.(info.id);
+        await control.setParameters(info.id, { limits: options.limits, maxIoBytes }, options);
+        await device.#open(options, maxIoBytes, !known.has("NO_AUTO_PART_SCAN"));
+        await device.#fetch();
+        await device.#orFailure(control.start(info.id, options));
+      } catch (error) {
+        await device.#discard();
+        throw error;
+      }
+      device.#live();
+      return device;
+    } catch (error) {
+      control[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Takes over a device whose server has died. Waits until the remains of that server are gone. When this fails, the
+   * device is as it was, and can be recovered later.
+   */
+  static async recover(id: number, options: RecoveryOptions): Promise<Device> {
+    const control = ControlPlane.open();
+    try {
+      const known = await control.features(options);
+      const info = await awaitQuiesced(control, id, options);
+      const { limits, maxIoBytes } = await control.parameters(id, options);
+      const device = new Device(control, info, limits, options.stuckAfterMs);
+      try {
+        await beginRecovery(control, id, options);
+        await device.#open(options, maxIoBytes, !known.has("NO_AUTO_PART_SCAN"));
+        await device.#fetch();
+        await device.#orFailure(control.endRecovery(id, options));
+      } catch (error) {
+        await device.#abandonThreads();
+        throw error;
+      }
+      device.#live();
+      return device;
+    } catch (error) {
+      control[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** /dev/ublkbN. */
+  get path(): string {
+    return blockPath(this.id);
+  }
+
+  get limits(): Limits {
+    return this.#limits;
+  }
+
+  statistics(): DeviceStatistics {
+    return summarise(this.#threads.map((thread) => thread.statistics));
+  }
+
+  /** Opens /dev/ublkcN and the targets; nothing has been fetched when this returns. */
+  async #open(
+    options: { source: TargetSource; protectMemory?: boolean | undefined },
+    maxIoBytes: number,
+    withoutAdmin: boolean,
+  ): Promise<void> {
+    const file = await openCharacterDevice(this.id);
+    this.#file = file;
+    for (let queue = 0; queue < this.queues; queue++) {
+      const affinity = this.queues === 1 ? null : await this.#control.affinity(this.id, queue);
+      this.#threads.push(
+        startThread({
+          device: this.id,
+          queue,
+          depth: this.depth,
+          maxIoBytes,
+          limits: this.#limits,
+          deviceFile: file,
+          source: options.source,
+          affinity,
+          protectMemory: options.protectMemory === true,
+          withoutAdmin,
+        }),
+      );
+    }
+    await this.#all("opened");
+  }
+
+  async #fetch(): Promise<void> {
+    for (const thread of this.#threads) thread.order({ type: "fetch" });
+    await this.#all("fetched");
+  }
+
+  async #all(type: QueueReport["type"]): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.expect(type)));
+  }
+
+  /** A command that waits for the queues is given up when one of them ends instead. */
+  async #orFailure(command: Promise<void>): Promise<void> {
+    const lost = this.#threads.map(async (thread) => {
+      await thread.ended;
+      throw new UblkError("EQUEUE", `A queue of device ${this.id} ended while the device was being started`);
+    });
+    await Promise.race([command, ...lost]);
+  }
+
+  #live(): void {
+    this.#state = "live";
+    for (const thread of this.#threads) {
+      thread.ended.then(
+        () => this.#lost(new UblkError("EQUEUE", `A queue of device ${this.id} ended: the kernel took it back`)),
+        (error: unknown) =>
+          this.#lost(new UblkError("EQUEUE", `A queue of device ${this.id} was lost: ${messageOf(error)}`, { cause: error })),
+      );
+    }
+    this.#watch = setInterval(this.#pulseCheck(), PULSE_INTERVAL_MS);
+    this.#watch.unref();
+  }
+
+  #lost(error: UblkError): void {
+    if (this.#state === "live") this.#fail(error);
+  }
+
+  /**
+   * A thread is well when its loop has turned since it was last looked at: each look wakes it, so a thread that waits in
+   * its ring turns as well.
+   */
+  #pulseCheck(): () => void {
+    const seen = this.#threads.map(() => ({ turns: -1, sinceMs: performance.now() }));
+    return () => {
+      const nowMs = performance.now();
+      this.#threads.forEach((thread, queue) => {
+        const last = seen[queue];
+        if (last === undefined) return;
+        const turns = Atomics.load(thread.statistics.pulse, PULSE.turns);
+        if (turns !== last.turns) {
+          last.turns = turns;
+          last.sinceMs = nowMs;
+        } else if (nowMs - last.sinceMs > this.#options.stuckAfterMs) {
+          const seconds = Math.round((nowMs - last.sinceMs) / 1000);
+          this.#lost(new UblkError("ESTUCK", `Queue ${queue} of device ${this.id} has been stuck for ${seconds} s`));
+        }
+        signalEvent(thread.wakeEvent);
+      });
+    };
+  }
+
+  /** Another size, for a kernel that has UPDATE_SIZE. What lies beyond a smaller size is lost to the host. */
+  async resize(sizeBytes: number, options?: CommandOptions): Promise<void> {
+    if (!this.features.has("UPDATE_SIZE")) {
+      throw new UblkError("EOPNOTSUPP", "This kernel's ublk cannot resize a live device: stop it and start it with its new size");
+    }
+    const limits = { ...this.#limits, sizeBytes };
+    checkLimits({ limits, maxIoBytes: DEFAULT_MAX_IO_BYTES });
+    const grows = sizeBytes > this.#limits.sizeBytes;
+    // No request may ever pass the check of ranges that the kernel would not send, or fail it if the kernel would.
+    if (grows) await this.#resizeQueues(sizeBytes);
+    await this.#control.updateSize(this.id, sizeBytes, options);
+    if (!grows) await this.#resizeQueues(sizeBytes);
+    this.#limits = limits;
+  }
+
+  async #resizeQueues(sizeBytes: number): Promise<void> {
+    for (const thread of this.#threads) thread.order({ type: "resize", sizeBytes });
+    await this.#all("resized");
+  }
+
+  /**
+   * Stops and removes the device, whoever has it open: see devices.ts for who that is. What a file system holds dirty on
+   * a recoverable device is lost, so sync first.
+   */
+  async stop(options?: CommandOptions): Promise<void> {
+    await this.#end((): Promise<void> => this.#control.stop(this.id, options));
+  }
+
+  /** As `stop`, but refused with EBUSY while anybody has the device open. Needs SAFE_STOP_DEV of the kernel. */
+  async tryStop(options?: CommandOptions): Promise<void> {
+    await this.#end((): Promise<void> => this.#control.tryStop(this.id, options));
+  }
+
+  async #end(stop: () => Promise<void>): Promise<void> {
+    if (this.#state !== "live") return;
+    this.#state = "ending";
+    try {
+      await stop();
+    } catch (error) {
+      this.#state = "live";
+      throw error;
+    }
+    await Promise.allSettled(this.#threads.map((thread) => thread.ended));
+    await this.#closeAndRemove();
+  }
+
+  /** The end of a device that never lived. */
+  async #discard(): Promise<void> {
+    this.#state = "ending";
+    await this.#abandonThreads();
+    try {
+      await this.#control.remove(this.id);
+    } catch (error) {
+      if (codeOf(error) !== "ENODEV") throw error;
+    }
+    this.#state = "gone";
+  }
+
+  async #abandonThreads(): Promise<void> {
+    this.#state = "ending";
+    for (const thread of this.#threads) thread.order({ type: "quit" });
+    await Promise.allSettled(this.#threads.map((thread) => thread.ended));
+    this.#closeFile();
+  }
+
+  async #closeAndRemove(): Promise<void> {
+    this.#closeFile();
+    await this.#control.remove(this.id);
+    this.#control[Symbol.dispose]();
+    this.#state = "gone";
+  }
+
+  #closeFile(): void {
+    clearInterval(this.#watch);
+    for (const thread of this.#threads) closeSync(thread.wakeEvent);
+    this.#threads = [];
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** What to ask for at ADD: nothing that the driver does not know. */
+function wantedFeatures(known: ReadonlySet<Feature>, recoverable: boolean): Feature[] {
+  const wanted: Feature[] = ["CMD_IOCTL_ENCODE", "UPDATE_SIZE"];
+  if (recoverable) {
+    if (!known.has("USER_RECOVERY_REISSUE")) {
+      throw new UblkError("EOPNOTSUPP", "This kernel's ublk has no user recovery (wanted Linux 6.1 or later)");
+    }
+    wanted.push("USER_RECOVERY", "USER_RECOVERY_REISSUE", "QUIESCE");
+  }
+  return wanted.filter((feature) => known.has(feature));
+}
+
+/** udev or devtmpfs may take a moment; a dying server may hold the file a moment longer. */
+async function openCharacterDevice(id: number): Promise<number> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return openSync(characterPath(id), "r+");
+    } catch (cause) {
+      const code = codeOf(cause);
+      if (attempt < OPEN_RETRIES && (code === "ENOENT" || code === "EBUSY" || code === "EACCES")) {
+        await sleep(RETRY_MS);
+        continue;
+      }
+      throw new UblkError(code ?? "EOPEN", `Cannot open ${characterPath(id)}: ${messageOf(cause)}`, { cause });
+    }
+  }
+}
+
+async function awaitQuiesced(control: ControlPlane, id: number, options: CommandOptions): Promise<DeviceInfo> {
+  const deadline = performance.now() + REMAINS_DEADLINE_MS;
+  for (;;) {
+    const info = await control.info(id, options);
+    if (!info.features.has("USER_RECOVERY")) {
+      throw new UblkError("ENOTRECOVERABLE", `Device ${id} was not made recoverable`);
+    }
+    if (info.state === "quiesced" || info.state === "failing") return info;
+    if (info.state === "dead") throw new UblkError("ENEVERSTARTED", `Device ${id} was never started: remove it`);
+    if (performance.now() > deadline) {
+      throw new UblkError("EBUSY", `Device ${id} is still served by process ${info.pid}`);
+    }
+    await sleep(RETRY_MS);
+  }
+}
+
+async function beginRecovery(control: ControlPlane, id: number, options: CommandOptions): Promise<void> {
+  const deadline = performance.now() + REMAINS_DEADLINE_MS;
+  for (;;) {
+    try {
+      await control.startRecovery(id, options);
+      return;
+    } catch (error) {
+      // EINVAL for a device that is recoverable: a server began to recover it and died before it had fetched anything.
+      // The kernel has forgotten the one before already.
+      if (codeOf(error) === "EINVAL") return;
+      if (codeOf(error) !== "EBUSY" || performance.now() > deadline) throw error;
+    }
+    await sleep(RETRY_MS);
+  }
+}
+
+function startThread(data: Omit<QueueWorkerData, "wakeEvent" | "statistics">): QueueThread {
+  const wakeEvent = native.eventDescriptor();
+  const statistics = new QueueStatistics();
+  const workerData: QueueWorkerData = { ...data, wakeEvent, statistics: statistics.shared };
+  const worker = new Worker(WORKER_URL, { workerData, name: `ublk${data.device}q${data.queue}` });
+  let failed: UblkError | undefined;
+  let hasEnded = false;
+  const waiting = new Map<QueueReport["type"], PromiseWithResolvers<void>>();
+  const settle = (type: QueueReport["type"]): PromiseWithResolvers<void> => {
+    const found = waiting.get(type) ?? Promise.withResolvers<void>();
+    waiting.set(type, found);
+    found.promise.catch(() => undefined);
+    return found;
+  };
+  const end = Promise.withResolvers<void>();
+  end.promise.catch(() => undefined);
+  const finish = (error: UblkError | undefined): void => {
+    const reason = error ?? new UblkError("EQUEUE", `Queue ${data.queue} of device ${data.device} has ended`);
+    for (const waiter of waiting.values()) waiter.reject(reason);
+    if (failed === undefined) failed = reason;
+    if (error === undefined) end.resolve();
+    else end.reject(error);
+  };
+  worker.on("message", (message: QueueReport) => {
+    if (message.type === "failed") failed = new UblkError(message.code ?? "EQUEUE", message.message);
+    else if (message.type === "ended") hasEnded = true;
+    else {
+      settle(message.type).resolve();
+    }
+  });
+  worker.on("error", (cause) => {
+    failed = new UblkError("EQUEUE", messageOf(cause), { cause });
+  });
+  worker.on("exit", () => {
+    finish(failed ?? (hasEnded ? undefined : new UblkError("EQUEUE", "its thread ended without a word")));
+  });
+  return {
+    worker,
+    wakeEvent,
+    statistics,
+    ended: end.promise,
+    expect: async (type) => {
+      if (failed !== undefined) throw failed;
+      await settle(type).promise;
+      waiting.delete(type);
+    },
+    order: (order) => {
+      worker.postMessage(order);
+      signalEvent(wakeEvent);
+    },
+  };
+}
