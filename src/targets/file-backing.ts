@@ -7,15 +7,16 @@
 import { constants, type Stats } from "node:fs";
 import { open, readFile, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { FALLOC } from "../ublk/abi.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
 import type { DiscardLimits, Limits } from "../ublk/target.ts";
 import type { FileOptions } from "./file.ts";
 
 const GIB = 2 ** 30;
 const LOCK_RETRY_MS = 50;
-/** The alignment of buffers: every buffer of a queue starts at a page. */
-const DIRECT_ALIGNMENT_MAX = 4096;
+const PAGE_BYTES = 4096;
 
 export interface FileBackingOptions {
   readonly path: string;
@@ -57,9 +58,9 @@ export async function openFileBacking(options: FileBackingOptions): Promise<File
       return checkedSize(options, bytes);
     };
     const sizeBytes = await measure();
-    const abilities = isBlockDevice ? await deviceAbilities(stats) : await fileAbilities(handle, stats, readOnly);
+    const abilities = isBlockDevice ? await deviceAbilities(stats) : fileAbilities(handle, stats, readOnly);
     const physicalBlockBytes = Math.max(
-      geometry?.physicalBlockBytes ?? Math.min(stats.blksize, DIRECT_ALIGNMENT_MAX),
+      geometry?.physicalBlockBytes ?? Math.min(stats.blksize, PAGE_BYTES),
       logicalBlockBytes,
     );
     return {
@@ -187,9 +188,10 @@ async function openDirect(
   logicalBlockBytes: number,
 ): Promise<{ handle: FileHandle; direct: string }> {
   let handle: FileHandle | undefined;
+  using memory = MappedMemory.anonymous(PAGE_BYTES);
   try {
     handle = await open(path, flags | constants.O_DIRECT);
-    await handle.read(pageAligned(logicalBlockBytes), 0, logicalBlockBytes, 0);
+    await handle.read(new Uint8Array(memory.buffer), 0, logicalBlockBytes, 0);
     return { handle, direct: "direct I/O" };
   } catch (error) {
     await handle?.close();
@@ -198,12 +200,6 @@ async function openDirect(
   }
   const why = `buffered I/O: blocks of ${logicalBlockBytes} bytes cannot be read directly`;
   return { handle: await open(path, flags), direct: why };
-}
-
-/** A view of a fresh buffer that starts at a page, as direct I/O wants. */
-function pageAligned(bytes: number): Uint8Array {
-  const memory = native.map(-1, 0, DIRECT_ALIGNMENT_MAX, 3, 0x22);
-  return new Uint8Array(memory.buffer, 0, bytes);
 }
 
 interface Abilities {
@@ -234,15 +230,18 @@ async function deviceAbilities(stats: Stats): Promise<Abilities> {
 }
 
 /** What fallocate can do here is found by trying it beyond the end of the file, where there is nothing to lose. */
-async function fileAbilities(handle: FileHandle, stats: Stats, readOnly: boolean): Promise<Abilities> {
+function fileAbilities(handle: FileHandle, stats: Stats, readOnly: boolean): Abilities {
   const beyond = Math.ceil((stats.size + 1) / GIB) * GIB;
-  const can = (mode: number): boolean => !readOnly && native.canAllocate(handle.fd, beyond, mode);
-  const punchesHoles = can(0x02 | 0x01);
+  const punch = FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE;
+  const punchesHoles = !readOnly && native.canAllocate(handle.fd, beyond, punch);
+  const zeroesRanges = punchesHoles && native.canAllocate(handle.fd, beyond, FALLOC.ZERO_RANGE | FALLOC.KEEP_SIZE);
+  // Zeroing has given the file a page there: take it away again.
+  if (zeroesRanges) native.canAllocate(handle.fd, beyond, punch);
   const granularityBytes = Math.min(2 ** Math.ceil(Math.log2(stats.blksize)), 2 ** 20);
   return {
     discard: punchesHoles ? { granularityBytes, maxBytes: GIB } : null,
     punchesHoles,
-    zeroesRanges: false,
+    zeroesRanges,
     rotational: false,
   };
 }

@@ -432,7 +432,8 @@ function startThread(data: Omit<QueueWorkerData, "wakeEvent" | "statistics">): Q
   const wakeEvent = native.eventDescriptor();
   const statistics = new QueueStatistics();
   const workerData: QueueWorkerData = { ...data, wakeEvent, statistics: statistics.shared };
-  const worker = new Worker(WORKER_URL, { workerData, name: `ublk${data.device}q${data.queue}` });
+  const name = `ublk${data.device}q${data.queue}`;
+  const worker = new Worker(WORKER_URL, { workerData, name, trackUnmanagedFds: false });
   let failed: UblkError | undefined;
   let hasEnded = false;
   const waiting = new Map<QueueReport["type"], PromiseWithResolvers<void>>();

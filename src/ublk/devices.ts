@@ -64,7 +64,7 @@ export async function openers(id: number): Promise<Opener[]> {
   const numbers = await deviceNumbers(id);
   if (numbers.size === 0) return [];
   return [
-    ...(await mounts(numbers)),
+    ...(await mounts(id, numbers)),
     ...(await holders(id)),
     ...(await swaps(id)),
     ...(await processes(id)),
@@ -88,7 +88,7 @@ async function deviceNumbers(id: number): Promise<Set<string>> {
 }
 
 /** Mounts that init sees and mounts that this process sees: they may live in different name spaces. */
-async function mounts(numbers: ReadonlySet<string>): Promise<Opener[]> {
+async function mounts(id: number, numbers: ReadonlySet<string>): Promise<Opener[]> {
   const tables = await Promise.all(
     ["/proc/1/mountinfo", "/proc/self/mountinfo"].map((path) => readFile(path, "utf8").catch(() => "")),
   );

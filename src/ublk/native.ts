@@ -23,7 +23,7 @@ export interface Native {
   readonly abi: Readonly<Record<string, number>>;
   createEnter(block: Address): () => void;
   ringSetup(entries: number, params: Uint8Array): number;
-  ringRegister(fd: number, opcode: number, argument: ArrayBufferView | null, count: number): number;
+  ringRegister(fd: number, opcode: number, argument: Uint8Array | Int32Array | null, count: number): number;
   map(
     fd: number,
     offset: number,
@@ -43,6 +43,7 @@ export interface Native {
   dropCapability(capability: number): void;
   eventDescriptor(): number;
   lockFile(fd: number): boolean;
+  canAllocate(fd: number, offset: number, mode: number): boolean;
   sendDatagram(path: string, text: string): void;
 }
 

@@ -137,7 +137,7 @@ export class Ring implements Disposable {
     update.setUint32(0, 0xffffffff, true);
     update.setBigUint64(8, BigInt(this.fd), true);
     try {
-      native.ringRegister(this.fd, REGISTER.RING_FDS, update, 1);
+      native.ringRegister(this.fd, REGISTER.RING_FDS, new Uint8Array(update.buffer), 1);
     } catch (error) {
       if (codeOf(error) === "EINVAL") return;
       throw error;
@@ -366,7 +366,7 @@ export function lowWord(value: number): number {
 }
 
 export function highWord(value: number): number {
-  return (value / TWO_POW_32) | 0;
+  return Math.floor(value / TWO_POW_32) | 0;
 }
 
 /** Setup flags from best to plainest: the first set that the kernel takes is used. */

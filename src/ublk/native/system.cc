@@ -92,6 +92,19 @@ Napi::Value lockFile(const Napi::CallbackInfo& info) {
   return throwErrno(info.Env(), "flock");
 }
 
+/** canAllocate(fd, offset, mode): whether fallocate(2) knows this mode here, tried on one page at `offset`. */
+Napi::Value canAllocate(const Napi::CallbackInfo& info) {
+  int64_t fd, offset, mode;
+  if (!integerArgument(info, 0, fd) || !integerArgument(info, 1, offset) || !integerArgument(info, 2, mode)) {
+    return Napi::Value();
+  }
+  if (fallocate(static_cast<int>(fd), static_cast<int>(mode), offset, 4096) == 0) {
+    return Napi::Boolean::New(info.Env(), true);
+  }
+  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return Napi::Boolean::New(info.Env(), false);
+  return throwErrno(info.Env(), "fallocate");
+}
+
 /** sendDatagram(path, text): one datagram to a Unix socket; a leading '@' means the abstract name space. */
 Napi::Value sendDatagram(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>();
@@ -121,6 +134,7 @@ void exportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("dropCapability", Napi::Function::New(env, dropCapability, "dropCapability"));
   exports.Set("eventDescriptor", Napi::Function::New(env, eventDescriptor, "eventDescriptor"));
   exports.Set("lockFile", Napi::Function::New(env, lockFile, "lockFile"));
+  exports.Set("canAllocate", Napi::Function::New(env, canAllocate, "canAllocate"));
   exports.Set("sendDatagram", Napi::Function::New(env, sendDatagram, "sendDatagram"));
 }
 

@@ -1,0 +1,162 @@
+/**
+ * A volume in two halves. This thread opens and locks the backing store and measures it; the threads of the queues build
+ * the stack of targets over it (stack.ts), from the description that is made here.
+ */
+import { constants } from "node:fs";
+import { open, rm, statfs, type FileHandle } from "node:fs/promises";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { native } from "../ublk/native.ts";
+import type { OperationName } from "../ublk/request.ts";
+import type { Limits, TargetSource } from "../ublk/target.ts";
+import { openFileBacking } from "./file-backing.ts";
+import { memoryLimits } from "./memory.ts";
+import { nullLimits } from "./null.ts";
+import type { BottomOptions, FilterOptions, StackOptions } from "./stack.ts";
+
+export type BackingSpec =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "memory"; readonly path: string; readonly sizeBytes: number }
+  | { readonly kind: "null"; readonly sizeBytes: number };
+
+export type FilterSpec =
+  | {
+      readonly kind: "error";
+      readonly errno: string;
+      readonly rate: number;
+      readonly operations: readonly OperationName[] | null;
+      readonly range: { readonly offsetBytes: number; readonly lengthBytes: number } | null;
+      readonly seed: number;
+    }
+  | { readonly kind: "delay"; readonly delayMs: number; readonly operations: readonly OperationName[] | null }
+  | { readonly kind: "trace"; readonly path: string };
+
+export interface VolumeSpec {
+  readonly backing: BackingSpec;
+  /** Part of a file or device to use, from its start; null for the whole of it. */
+  readonly sizeBytes: number | null;
+  readonly logicalBlockBytes: number;
+  readonly readOnly: boolean;
+  /** Outermost, nearest to the host, first. */
+  readonly filters: readonly FilterSpec[];
+}
+
+export interface OpenVolume extends AsyncDisposable {
+  readonly limits: Limits;
+  readonly source: TargetSource;
+  /** How the backing store is used, in words. */
+  readonly explain: readonly string[];
+  /** Measures the backing store again, for a volume that is resized. In bytes. */
+  measure(): Promise<number>;
+  /** Removes what a clean stop should not leave behind. */
+  discardStore(): Promise<void>;
+}
+
+const STACK_MODULE = new URL(import.meta.url.endsWith(".ts") ? "./stack.ts" : "./stack.js", import.meta.url).href;
+const TMPFS_MAGIC = 0x01021994;
+
+interface Bottom {
+  readonly handle: FileHandle | null;
+  readonly limits: Limits;
+  readonly options: BottomOptions;
+  readonly explain: readonly string[];
+  measure(): Promise<number>;
+  discardStore(): Promise<void>;
+}
+
+/**
+ * Opens and locks a volume's backing store. `lockWaitMs` is how long to wait for a lock of a process that is going away.
+ * Throws UblkError with one line that says what is wrong and what to do: ENOENT, EACCES, EROFS, EBUSY (in use), ESIZE
+ * (too small, no multiple of the block), EBLOCK (block size), ENOTBLK.
+ */
+export async function openVolume(spec: VolumeSpec, { lockWaitMs = 0 } = {}): Promise<OpenVolume> {
+  const bottom = await openBottom(spec, lockWaitMs);
+  const handles: FileHandle[] = bottom.handle === null ? [] : [bottom.handle];
+  try {
+    const filters: FilterOptions[] = [];
+    for (const filter of spec.filters) {
+      if (filter.kind !== "trace") {
+        filters.push(filter);
+        continue;
+      }
+      const handle = await openTrace(filter.path);
+      handles.push(handle);
+      filters.push({ kind: "trace", fd: handle.fd });
+    }
+    const options: StackOptions = { bottom: bottom.options, filters };
+    return {
+      limits: bottom.limits,
+      explain: bottom.explain,
+      source: { module: STACK_MODULE, options },
+      measure: () => bottom.measure(),
+      discardStore: () => bottom.discardStore(),
+      [Symbol.asyncDispose]: () => closeAll(handles),
+    };
+  } catch (error) {
+    await closeAll(handles);
+    throw error;
+  }
+}
+
+async function closeAll(handles: readonly FileHandle[]): Promise<void> {
+  for (const handle of handles) await handle.close();
+}
+
+async function openTrace(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "a", 0o600);
+  } catch (cause) {
+    throw new UblkError(codeOf(cause) ?? "EOPEN", `Cannot write the trace ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+async function openBottom(spec: VolumeSpec, lockWaitMs: number): Promise<Bottom> {
+  const { backing, logicalBlockBytes, readOnly } = spec;
+  switch (backing.kind) {
+    case "null":
+      return {
+        handle: null,
+        limits: nullLimits(backing.sizeBytes, logicalBlockBytes, readOnly),
+        options: { kind: "null" },
+        explain: ["null: keeps nothing"],
+        measure: () => Promise.resolve(backing.sizeBytes),
+        discardStore: nothing,
+      };
+    case "memory":
+      return openMemory(backing.path, backing.sizeBytes, spec);
+    case "file": {
+      const file = await openFileBacking({ path: backing.path, sizeBytes: spec.sizeBytes, logicalBlockBytes, readOnly, lockWaitMs });
+      return { ...file, options: { kind: "file", ...file.options }, discardStore: nothing };
+    }
+  }
+}
+
+async function openMemory(path: string, sizeBytes: number, spec: VolumeSpec): Promise<Bottom> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    if ((await statfs(path)).type !== TMPFS_MAGIC) {
+      throw new UblkError("ENOTTMPFS", `${path} is not on tmpfs: a memory volume would be written to a disk`);
+    }
+    if (!native.lockFile(handle.fd)) throw new UblkError("EBUSY", `${path} is in use by another sluice daemon`);
+    const { size } = await handle.stat();
+    if (size !== 0 && size !== sizeBytes) {
+      throw new UblkError("ESIZE", `${path} holds ${size} bytes, the volume wants ${sizeBytes}: stop the volume first`);
+    }
+    await handle.truncate(sizeBytes);
+    const { fd } = handle;
+    return {
+      handle,
+      limits: memoryLimits(sizeBytes, spec.logicalBlockBytes, spec.readOnly),
+      options: { kind: "memory", fd, sizeBytes },
+      explain: [`memory: kept in ${path} until a clean stop`],
+      measure: () => Promise.resolve(sizeBytes),
+      discardStore: () => rm(path, { force: true }),
+    };
+  } catch (cause) {
+    await handle?.close();
+    if (cause instanceof UblkError) throw cause;
+    throw new UblkError(codeOf(cause) ?? "EOPEN", `Cannot make the memory of ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
