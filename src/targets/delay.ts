@@ -26,7 +26,7 @@ export class DelayTarget implements Target, CompletionHandler {
     this.#handler = context.ring.addHandler(this);
     this.#operations = operationSet(operations);
     this.#held = new Array<Request>(context.depth);
-    this.#timespec = MappedMemory.anonymous(TIMESPEC_BYTES);
+    this.#timespec = context.ring.own(MappedMemory.anonymous(TIMESPEC_BYTES));
     const time = new BigInt64Array(this.#timespec.buffer, 0, 2);
     time[0] = BigInt(Math.floor(delayMs / 1000));
     time[1] = BigInt(Math.round((delayMs % 1000) * 1e6));
@@ -52,6 +52,5 @@ export class DelayTarget implements Target, CompletionHandler {
 
   close(): void {
     this.#next.close?.();
-    this.#timespec[Symbol.dispose]();
   }
 }

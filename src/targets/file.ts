@@ -51,7 +51,7 @@ export class FileTarget implements Target, CompletionHandler {
     this.#requests = new Array<Request>(context.depth);
     this.#done = new Float64Array(context.depth);
     this.#zeroing = new Uint8Array(context.depth);
-    this.#zeroes = MappedMemory.anonymous(ZEROES_BYTES);
+    this.#zeroes = context.ring.own(MappedMemory.anonymous(ZEROES_BYTES));
   }
 
   submit(request: Request): void {
@@ -151,9 +151,5 @@ export class FileTarget implements Target, CompletionHandler {
       return;
     }
     request.answer(result);
-  }
-
-  close(): void {
-    this.#zeroes[Symbol.dispose]();
   }
 }

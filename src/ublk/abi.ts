@@ -157,7 +157,6 @@ export const COMPILED: Readonly<Record<string, number>> = {
 export const OPCODE = {
   NOP: 0,
   FSYNC: 3,
-  POLL_ADD: 6,
   TIMEOUT: 11,
   ASYNC_CANCEL: 14,
   FALLOCATE: 17,
@@ -184,7 +183,6 @@ export const FEATURE_SINGLE_MMAP = 1;
 export const FEATURE_NODROP = 2;
 export const ENTER = { GETEVENTS: 1, REGISTERED_RING: 0x10 } as const;
 export const SQ_CQ_OVERFLOW = 2;
-export const CQE_MORE = 2;
 export const REGISTER = { FILES: 2, EVENTFD: 4, RING_FDS: 20 } as const;
 export const OFFSET_SQES = 0x10000000;
 
@@ -193,8 +191,6 @@ export const RWF_DSYNC = 2;
 export const FALLOC = { KEEP_SIZE: 1, PUNCH_HOLE: 2, ZERO_RANGE: 0x10 } as const;
 /** _IO(0x12, 0) of linux/blkdev.h (6.12): discard a range of a block device, offset in addr, length in addr3. */
 export const BLOCK_URING_CMD_DISCARD = 0x1200;
-export const POLLIN = 1;
-export const POLL_ADD_MULTI = 1;
 
 /** Control commands of ublk, by their ioctl encoding. */
 export const CONTROL = {

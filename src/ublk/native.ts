@@ -34,7 +34,6 @@ export interface Native {
   unmap(address: Address, buffer: ArrayBuffer): void;
   view(address: Address, length: number): ArrayBuffer;
   lockMemory(address: Address, length: number): void;
-  lockProcessMemory(): void;
   syncMemory(address: Address, length: number): void;
   persist(address: Address, length: number): void;
   blockDevice(fd: number): BlockDeviceGeometry;

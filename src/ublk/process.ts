@@ -1,25 +1,18 @@
 /** What a process that serves block devices does for its own safety. */
 import { native } from "./native.ts";
 
-export interface ProcessProtection {
-  /** Threads made from now on do not wait for this machine's own devices when they need memory. */
-  readonly ioFlusher: boolean;
-  /** Pages that were touched stay in memory. */
-  readonly lockedMemory: boolean;
-}
-
 /**
- * Marks this thread, and those that it will make, as IO_FLUSHER, and keeps the process's pages in memory. To be called
- * before any other thread is made. Says what the kernel allowed, rather than failing: without the rights (CAP_SYS_RESOURCE,
- * RLIMIT_MEMLOCK) a device works, but may deadlock when memory is short.
+ * Marks this thread, and those that it will make, as IO_FLUSHER: they do not wait for this machine's own devices when they
+ * need memory. To be called before any other thread is made. False where the kernel does not allow it (CAP_SYS_RESOURCE):
+ * devices work then, but may deadlock when memory is short.
+ *
+ * The buffers of a queue are locked in memory by the queue itself. The whole process cannot be: V8 gives pages back with
+ * madvise(MADV_DONTNEED), which locked memory refuses, and aborts. Keep the process out of swap by its control group
+ * instead (MemorySwapMax=0).
  */
-export function protectProcess(): ProcessProtection {
-  return { ioFlusher: allowed(native.setIoFlusher), lockedMemory: allowed(native.lockProcessMemory) };
-}
-
-function allowed(call: () => void): boolean {
+export function protectProcess(): boolean {
   try {
-    call();
+    native.setIoFlusher();
     return true;
   } catch {
     return false;

@@ -9,9 +9,7 @@
  *
  * The queue runs in the thread that serves it, and waits nowhere but in its ring.
  */
-import { readSync } from "node:fs";
 import {
-  CQE_MORE,
   descriptorOffsetBytes,
   IO,
   IO_CMD,
@@ -25,6 +23,7 @@ import {
   SQE_FLAG,
 } from "./abi.ts";
 import { ERRNO, errnoOf, errnoText, UblkError } from "./errors.ts";
+import { RingEvent } from "./event.ts";
 import { MappedMemory } from "./memory.ts";
 import { Operation, Request, type Layer } from "./request.ts";
 import { highWord, lowWord, Ring, type CompletionHandler } from "./ring.ts";
@@ -120,7 +119,7 @@ export class Queue implements Layer, CompletionHandler, Disposable {
 
   /** Gives the kernel a fetch for every tag, in one call; from now on requests may arrive. */
   fetch(target: Target): void {
-    const { device, queue, depth, deviceFile, wakeEvent } = this.#options;
+    const { device, queue, depth, deviceFile, wakeEvent, onWake } = this.#options;
     this.#target = target;
     this.#ring.registerFiles(this.#files);
     for (let tag = 0; tag < depth; tag++) {
@@ -130,8 +129,7 @@ export class Queue implements Layer, CompletionHandler, Disposable {
     this.#ring.submit();
     for (let tag = 0; tag < depth; tag++) this.#prepareEntry(tag, IO.COMMIT_AND_FETCH_REQ);
     this.#tagsServed = depth;
-    const wakeHandler = this.#ring.addHandler({ completed: (_index, _result, flags) => this.#woken(flags) });
-    this.#ring.pollReadable(wakeEvent, wakeHandler, 0);
+    new RingEvent(this.#ring, wakeEvent).listen(onWake);
     try {
       this.#descriptors = MappedMemory.ofFile({
         fd: deviceFile,
@@ -187,12 +185,6 @@ export class Queue implements Layer, CompletionHandler, Disposable {
   resize(sizeBytes: number): void {
     this.#sizeBytes = sizeBytes;
     this.#target?.resized?.(sizeBytes);
-  }
-
-  #woken(flags: number): void {
-    readSync(this.#options.wakeEvent, new Uint8Array(8));
-    if ((flags & CQE_MORE) === 0) throw new UblkError("EWAKE", "The ring no longer watches the queue's wake event");
-    this.#options.onWake();
   }
 
   /** A command of a tag has completed: the tag has a request, or the kernel takes it back. */

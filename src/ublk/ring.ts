@@ -20,8 +20,6 @@ import {
   OFFSET_SQES,
   OPCODE,
   PARAMS,
-  POLL_ADD_MULTI,
-  POLLIN,
   REGISTER,
   SETUP,
   SQE,
@@ -89,6 +87,7 @@ export class Ring implements Disposable {
   readonly #cqes: number;
   readonly #reserved: number;
   readonly #handlers: CompletionHandler[] = [];
+  readonly #owned: MappedMemory[] = [];
   #nextFree: number;
   #tail: number;
   #pushed = 0;
@@ -331,13 +330,14 @@ export class Ring implements Disposable {
     words[at + 13] = highWord(length);
   }
 
-  /** Queues a wait for a descriptor to become readable; it completes again and again while CQE_MORE is set. */
-  pollReadable(fd: number, handler: number, index: number): void {
-    const at = this.next(OPCODE.POLL_ADD, handler, index);
+  /** Queues a READ of `length` bytes of a stream, such as an eventfd, that is not registered. */
+  readStream(fd: number, address: Address, length: number, handler: number, index: number): void {
+    const at = this.next(OPCODE.READ, handler, index);
     const words = this.entryWords;
     words[at + 1] = fd;
-    words[at + 6] = POLL_ADD_MULTI;
-    words[at + 7] = POLLIN;
+    words[at + 4] = lowWord(address);
+    words[at + 5] = highWord(address);
+    words[at + 6] = length;
   }
 
   /** Queues a timer; `timespec` is the address of two 64-bit numbers (seconds, nanoseconds), read when submitted. */
@@ -350,6 +350,12 @@ export class Ring implements Disposable {
     words[at + 6] = 1;
   }
 
+  /** Memory that entries of the ring point to: it lives as long as the ring. */
+  own(memory: MappedMemory): MappedMemory {
+    this.#owned.push(memory);
+    return memory;
+  }
+
   /** Closes the ring. What is still under way in the kernel is cancelled by it. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
@@ -358,6 +364,7 @@ export class Ring implements Disposable {
     this.#entries[Symbol.dispose]();
     this.#block[Symbol.dispose]();
     closeSync(this.fd);
+    for (const memory of this.#owned) memory[Symbol.dispose]();
   }
 }
 

@@ -56,12 +56,6 @@ Napi::Value lockMemory(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-/** lockProcessMemory(): mlockall(2) of what is mapped and what will be, each page once it is touched. */
-Napi::Value lockProcessMemory(const Napi::CallbackInfo& info) {
-  if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) return throwErrno(info.Env(), "mlockall");
-  return info.Env().Undefined();
-}
-
 /** syncMemory(address, length): msync(2) with MS_SYNC. The address is rounded down to its page. */
 Napi::Value syncMemory(const Napi::CallbackInfo& info) {
   int64_t address, length;
@@ -126,7 +120,6 @@ void exportMemory(Napi::Env env, Napi::Object exports) {
   exports.Set("unmap", Napi::Function::New(env, unmap, "unmap"));
   exports.Set("view", Napi::Function::New(env, view, "view"));
   exports.Set("lockMemory", Napi::Function::New(env, lockMemory, "lockMemory"));
-  exports.Set("lockProcessMemory", Napi::Function::New(env, lockProcessMemory, "lockProcessMemory"));
   exports.Set("syncMemory", Napi::Function::New(env, syncMemory, "syncMemory"));
   exports.Set("persist", Napi::Function::New(env, persist, "persist"));
 }
