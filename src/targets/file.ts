@@ -68,13 +68,27 @@ export class FileTarget implements Target, CompletionHandler {
     switch (request.operation) {
       case Operation.READ:
         this.#ring.transfer(
-          OPCODE.READ, this.#file, offset + done, request.address + done, length - done, 0, this.#handler, slot,
+          OPCODE.READ,
+          this.#file,
+          offset + done,
+          request.address + done,
+          length - done,
+          0,
+          this.#handler,
+          slot,
         );
         break;
       case Operation.WRITE: {
         const flags = request.fua ? RWF_DSYNC : 0;
         this.#ring.transfer(
-          OPCODE.WRITE, this.#file, offset + done, request.address + done, length - done, flags, this.#handler, slot,
+          OPCODE.WRITE,
+          this.#file,
+          offset + done,
+          request.address + done,
+          length - done,
+          flags,
+          this.#handler,
+          slot,
         );
         break;
       }
@@ -109,7 +123,14 @@ export class FileTarget implements Target, CompletionHandler {
         const bytes = Math.min(length - done, ZEROES_BYTES);
         const flags = request.fua ? RWF_DSYNC : 0;
         this.#ring.transfer(
-          OPCODE.WRITE, this.#file, offset + done, this.#zeroes.address, bytes, flags, this.#handler, slot,
+          OPCODE.WRITE,
+          this.#file,
+          offset + done,
+          this.#zeroes.address,
+          bytes,
+          flags,
+          this.#handler,
+          slot,
         );
         break;
       }

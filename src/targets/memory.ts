@@ -48,7 +48,14 @@ export class MemoryTarget implements Target, CompletionHandler {
         break;
       case Operation.DISCARD:
         this.#requests[request.slot] = request;
-        this.#ring.allocate(this.#file, offset, length, FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE, this.#handler, request.slot);
+        this.#ring.allocate(
+          this.#file,
+          offset,
+          length,
+          FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE,
+          this.#handler,
+          request.slot,
+        );
         return;
       case Operation.FLUSH:
         break;

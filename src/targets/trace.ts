@@ -61,7 +61,7 @@ export class TraceTarget implements Target, Layer, CompletionHandler {
       this.#dropped++;
       return;
     }
-    const name = OPERATION_NAMES[request.operation] ?? "unknown";
+    const name = OPERATION_NAMES[request.operation];
     const flags = `${request.fua ? "F" : ""}${request.noUnmap ? "N" : ""}` || "-";
     const lost = this.#dropped > 0 ? `# ${this.#dropped} lines dropped\n` : "";
     this.#dropped = 0;

@@ -126,7 +126,13 @@ async function openBottom(spec: VolumeSpec, lockWaitMs: number): Promise<Bottom>
     case "memory":
       return openMemory(backing.path, backing.sizeBytes, spec);
     case "file": {
-      const file = await openFileBacking({ path: backing.path, sizeBytes: spec.sizeBytes, logicalBlockBytes, readOnly, lockWaitMs });
+      const file = await openFileBacking({
+        path: backing.path,
+        sizeBytes: spec.sizeBytes,
+        logicalBlockBytes,
+        readOnly,
+        lockWaitMs,
+      });
       return { ...file, options: { kind: "file", ...file.options }, discardStore: nothing };
     }
   }

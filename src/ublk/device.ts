@@ -71,12 +71,15 @@ interface QueueThread {
   readonly worker: Worker;
   readonly wakeEvent: number;
   readonly statistics: QueueStatistics;
-  readonly ended: Promise<void>;
+  readonly ended: Promise<unknown>;
   expect(type: QueueReport["type"]): Promise<void>;
   order(order: QueueOrder): void;
 }
 
-const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? "./queue-worker.ts" : "./queue-worker.js", import.meta.url);
+const WORKER_URL = new URL(
+  import.meta.url.endsWith(".ts") ? "./queue-worker.ts" : "./queue-worker.js",
+  import.meta.url,
+);
 
 export function blockPath(id: number): string {
   return `/dev/ublkb${id}`;
@@ -248,7 +251,9 @@ export class Device implements AsyncDisposable {
       thread.ended.then(
         () => this.#lost(new UblkError("EQUEUE", `A queue of device ${this.id} ended: the kernel took it back`)),
         (error: unknown) =>
-          this.#lost(new UblkError("EQUEUE", `A queue of device ${this.id} was lost: ${messageOf(error)}`, { cause: error })),
+          this.#lost(
+            new UblkError("EQUEUE", `A queue of device ${this.id} was lost: ${messageOf(error)}`, { cause: error }),
+          ),
       );
     }
     this.#watch = setInterval(this.#pulseCheck(), PULSE_INTERVAL_MS);
@@ -286,7 +291,10 @@ export class Device implements AsyncDisposable {
   /** Another size, for a kernel that has UPDATE_SIZE. What lies beyond a smaller size is lost to the host. */
   async resize(sizeBytes: number, options?: CommandOptions): Promise<void> {
     if (!this.features.has("UPDATE_SIZE")) {
-      throw new UblkError("EOPNOTSUPP", "This kernel's ublk cannot resize a live device: stop it and start it with its new size");
+      throw new UblkError(
+        "EOPNOTSUPP",
+        "This kernel's ublk cannot resize a live device: stop it and start it with its new size",
+      );
     }
     const limits = { ...this.#limits, sizeBytes };
     checkLimits({ limits, maxIoBytes: DEFAULT_MAX_IO_BYTES });
@@ -436,27 +444,27 @@ function startThread(data: Omit<QueueWorkerData, "wakeEvent" | "statistics">): Q
   const worker = new Worker(WORKER_URL, { workerData, name, trackUnmanagedFds: false });
   let failed: UblkError | undefined;
   let hasEnded = false;
-  const waiting = new Map<QueueReport["type"], PromiseWithResolvers<void>>();
-  const settle = (type: QueueReport["type"]): PromiseWithResolvers<void> => {
-    const found = waiting.get(type) ?? Promise.withResolvers<void>();
+  const waiting = new Map<QueueReport["type"], PromiseWithResolvers<undefined>>();
+  const settle = (type: QueueReport["type"]): PromiseWithResolvers<undefined> => {
+    const found = waiting.get(type) ?? Promise.withResolvers<undefined>();
     waiting.set(type, found);
     found.promise.catch(() => undefined);
     return found;
   };
-  const end = Promise.withResolvers<void>();
+  const end = Promise.withResolvers<undefined>();
   end.promise.catch(() => undefined);
   const finish = (error: UblkError | undefined): void => {
     const reason = error ?? new UblkError("EQUEUE", `Queue ${data.queue} of device ${data.device} has ended`);
     for (const waiter of waiting.values()) waiter.reject(reason);
     if (failed === undefined) failed = reason;
-    if (error === undefined) end.resolve();
+    if (error === undefined) end.resolve(undefined);
     else end.reject(error);
   };
   worker.on("message", (message: QueueReport) => {
     if (message.type === "failed") failed = new UblkError(message.code ?? "EQUEUE", message.message);
     else if (message.type === "ended") hasEnded = true;
     else {
-      settle(message.type).resolve();
+      settle(message.type).resolve(undefined);
     }
   });
   worker.on("error", (cause) => {

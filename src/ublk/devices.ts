@@ -63,12 +63,7 @@ export async function syncBlockDevice(id: number): Promise<void> {
 export async function openers(id: number): Promise<Opener[]> {
   const numbers = await deviceNumbers(id);
   if (numbers.size === 0) return [];
-  return [
-    ...(await mounts(id, numbers)),
-    ...(await holders(id)),
-    ...(await swaps(id)),
-    ...(await processes(id)),
-  ];
+  return [...(await mounts(id, numbers)), ...(await holders(id)), ...(await swaps(id)), ...(await processes(id))];
 }
 
 function systemPath(id: number): string {
@@ -82,7 +77,10 @@ function isPartOf(id: number, name: string): boolean {
 /** "259:3" of the device and its partitions. */
 async function deviceNumbers(id: number): Promise<Set<string>> {
   const entries = await readdir(systemPath(id)).catch(() => []);
-  const paths = [systemPath(id), ...entries.filter((name) => isPartOf(id, name)).map((name) => `${systemPath(id)}/${name}`)];
+  const paths = [
+    systemPath(id),
+    ...entries.filter((name) => isPartOf(id, name)).map((name) => `${systemPath(id)}/${name}`),
+  ];
   const numbers = await Promise.all(paths.map((path) => readFile(`${path}/dev`, "utf8").catch(() => "")));
   return new Set(numbers.map((text) => text.trim()).filter((text) => text !== ""));
 }

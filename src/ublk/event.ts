@@ -38,7 +38,8 @@ export class RingEvent implements CompletionHandler {
   }
 
   completed(_index: number, result: number): void {
-    if (result < 0) throw new UblkError("EEVENT", `Cannot listen to an eventfd: ${errnoText(-result)}`, { errno: -result });
+    if (result < 0)
+      throw new UblkError("EEVENT", `Cannot listen to an eventfd: ${errnoText(-result)}`, { errno: -result });
     this.#read();
     this.#onSignal();
   }

@@ -54,7 +54,10 @@ function load(): Native {
   const paths = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url)));
   const path = paths.find((candidate) => existsSync(candidate));
   if (path === undefined) {
-    throw new UblkError("ENOADDON", `Cannot find the native addon: looked at ${paths.join(" and ")}; run npm run build`);
+    throw new UblkError(
+      "ENOADDON",
+      `Cannot find the native addon: looked at ${paths.join(" and ")}; run npm run build`,
+    );
   }
   let native: Native;
   try {

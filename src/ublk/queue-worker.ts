@@ -28,7 +28,8 @@ export interface QueueWorkerData {
 }
 
 /** What the device tells the thread. */
-export type QueueOrder = { readonly type: "fetch" } | { readonly type: "resize"; readonly sizeBytes: number } | { readonly type: "quit" };
+export type QueueOrder =
+  { readonly type: "fetch" } | { readonly type: "resize"; readonly sizeBytes: number } | { readonly type: "quit" };
 
 /** What the thread tells the device. */
 export type QueueReport =
@@ -94,6 +95,10 @@ try {
   await run();
   report({ type: "ended" });
 } catch (error) {
-  report({ type: "failed", code: codeOf(error), message: error instanceof Error ? (error.stack ?? error.message) : messageOf(error) });
+  report({
+    type: "failed",
+    code: codeOf(error),
+    message: error instanceof Error ? (error.stack ?? error.message) : messageOf(error),
+  });
 }
 port.close();

@@ -138,7 +138,9 @@ export class Queue implements Layer, CompletionHandler, Disposable {
         writable: false,
       });
     } catch (cause) {
-      throw new UblkError("EDESCRIPTORS", `Cannot map the descriptors of queue ${queue} of device ${device}`, { cause });
+      throw new UblkError("EDESCRIPTORS", `Cannot map the descriptors of queue ${queue} of device ${device}`, {
+        cause,
+      });
     }
     this.#words = new Int32Array(this.#descriptors.buffer);
   }

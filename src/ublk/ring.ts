@@ -410,7 +410,10 @@ function requireFeatures(fd: number, features: number): void {
   const wanted = FEATURE_SINGLE_MMAP | FEATURE_NODROP;
   if ((features & wanted) === wanted) return;
   closeSync(fd);
-  throw new UblkError("ERING", "This kernel's io_uring is too old: it may drop completions (wanted Linux 5.5 or later)");
+  throw new UblkError(
+    "ERING",
+    "This kernel's io_uring is too old: it may drop completions (wanted Linux 5.5 or later)",
+  );
 }
 
 function explain(error: unknown): UblkError {

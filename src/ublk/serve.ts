@@ -65,7 +65,10 @@ export async function createDevice(handlers: BlockHandlers, options: ServeOption
   const memory = new BridgeMemory(depth);
   const event = native.eventDescriptor();
   const bridge: BridgeOptions = { shared: memory.shared, event };
-  const module = new URL(import.meta.url.endsWith(".ts") ? "./bridge-target.ts" : "./bridge-target.js", import.meta.url);
+  const module = new URL(
+    import.meta.url.endsWith(".ts") ? "./bridge-target.ts" : "./bridge-target.js",
+    import.meta.url,
+  );
   const served = serveBridge(memory, event, handlers, options);
   try {
     const device = await Device.create({

@@ -38,7 +38,12 @@ export interface OperationStatistics {
   readonly errors: number;
   readonly totalUs: number;
   /** Upper bounds in microseconds, undefined where nothing was counted. */
-  readonly latencyUs: { readonly p50: number; readonly p90: number; readonly p99: number; readonly p999: number } | null;
+  readonly latencyUs: {
+    readonly p50: number;
+    readonly p90: number;
+    readonly p99: number;
+    readonly p999: number;
+  } | null;
 }
 
 export type DeviceStatistics = Readonly<Record<OperationName, OperationStatistics>> & { readonly inFlight: number };

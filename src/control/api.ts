@@ -1,0 +1,125 @@
+/**
+ * The control API: HTTP with JSON on a Unix socket that only its owner can open.
+ *
+ *     GET  /v1/status    VolumeStatus
+ *     GET  /v1/metrics   Prometheus text
+ *     POST /v1/stop      { "force": boolean }     202 once the device is gone
+ *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
+ *
+ * An error is { "error": { "code", "message" } }. Bodies are bounded; whatever else comes is refused.
+ */
+import { chmod, mkdir, rm } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { dirname } from "node:path";
+import { z } from "zod";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { metricsText } from "./metrics.ts";
+import type { VolumeStatus } from "./status.ts";
+
+const BODY_MAX_BYTES = 4096;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** The volume behind the API. */
+export interface ControlledVolume {
+  status(): VolumeStatus;
+  /** Throws EBUSY while the device is in use, unless forced. */
+  stop(force: boolean): Promise<void>;
+  /** Gives the new size. */
+  resize(sizeBytes: number | undefined): Promise<number>;
+}
+
+const STATUS_BY_CODE: Readonly<Record<string, number>> = {
+  EBUSY: 409,
+  EOPNOTSUPP: 501,
+  ELIMITS: 400,
+  ESIZE: 400,
+  EREQUEST: 400,
+  ENOENT: 404,
+  EMETHOD: 405,
+  ETOOLARGE: 413,
+};
+
+const stopBody = z.strictObject({ force: z.boolean().default(false) });
+const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
+
+type Handler = (body: unknown, volume: ControlledVolume) => Promise<{ type: string; text: string }>;
+
+const json = (value: unknown): { type: string; text: string } => ({
+  type: "application/json",
+  text: `${JSON.stringify(value)}\n`,
+});
+
+const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
+  "/v1/status": { GET: (_body, volume) => Promise.resolve(json(volume.status())) },
+  "/v1/metrics": {
+    GET: async (_body, volume) => ({ type: "text/plain; version=0.0.4", text: await metricsText(volume.status()) }),
+  },
+  "/v1/stop": {
+    POST: async (body, volume) => {
+      await volume.stop(checked(stopBody, body).force);
+      return json({ stopped: true });
+    },
+  },
+  "/v1/resize": {
+    POST: async (body, volume) => json({ sizeBytes: await volume.resize(checked(resizeBody, body).sizeBytes) }),
+  },
+};
+
+function checked<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body ?? {});
+  if (result.success) return result.data;
+  throw new UblkError("EREQUEST", `Bad request: ${result.error.issues.map((issue) => issue.message).join("; ")}`);
+}
+
+/** Listens at `path`, which must be nobody else's: a socket that is left from a daemon that died is replaced. */
+export async function serveApi(path: string, volume: ControlledVolume): Promise<Server> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await rm(path, { force: true });
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    void answer(request, response, volume);
+  });
+  // The socket is made with this mask, so that there is no moment at which others could open it.
+  const mask = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(path, resolve);
+    });
+  } finally {
+    process.umask(mask);
+  }
+  await chmod(path, 0o600);
+  return server;
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, volume: ControlledVolume): Promise<void> {
+  try {
+    const route = ROUTES[request.url ?? ""];
+    if (route === undefined) throw new UblkError("ENOENT", `There is no ${request.url ?? ""}`);
+    const handler = route[request.method ?? ""];
+    if (handler === undefined)
+      throw new UblkError("EMETHOD", `${request.url ?? ""} takes ${Object.keys(route).join(", ")}`);
+    const { type, text } = await handler(await readBody(request), volume);
+    response.writeHead(200, { "content-type": type }).end(text);
+  } catch (error) {
+    const code = codeOf(error) ?? "EINTERNAL";
+    const body = JSON.stringify({ error: { code, message: messageOf(error) } });
+    response.writeHead(STATUS_BY_CODE[code] ?? 500, { "content-type": "application/json" }).end(`${body}\n`);
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of request as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    if (bytes > BODY_MAX_BYTES) throw new UblkError("ETOOLARGE", `A body has at most ${BODY_MAX_BYTES} bytes`);
+    parts.push(part);
+  }
+  if (bytes === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(parts).toString("utf8")) as unknown;
+  } catch {
+    throw new UblkError("EREQUEST", "Bad request: the body is not JSON");
+  }
+}

@@ -1,0 +1,51 @@
+/** The other end of the control API: what the command asks a daemon. */
+import { request } from "node:http";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { socketPath } from "./paths.ts";
+import type { VolumeStatus } from "./status.ts";
+
+/** A stop waits for dirty pages to be written back. */
+const DEADLINE_MS = 10 * 60_000;
+
+interface Failure {
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/** Throws ENOTRUNNING where no daemon listens, and what the daemon answered with its code otherwise. */
+export async function ask(name: string, method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
+  const text = await new Promise<{ status: number; text: string }>((resolve, reject) => {
+    const outgoing = request({ socketPath: socketPath(name), method, path, timeout: DEADLINE_MS }, (response) => {
+      let received = "";
+      response.setEncoding("utf8").on("data", (part: string) => (received += part));
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, text: received }));
+      response.on("error", reject);
+    });
+    outgoing.on("timeout", () => outgoing.destroy(new UblkError("ETIMEDOUT", `The daemon of ${name} does not answer`)));
+    outgoing.on("error", reject);
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  }).catch((cause: unknown) => {
+    if (cause instanceof UblkError) throw cause;
+    const code = codeOf(cause);
+    if (code === "ENOENT" || code === "ECONNREFUSED") {
+      throw new UblkError("ENOTRUNNING", `Volume ${name} is not running: start it with "sluice up ${name}"`, { cause });
+    }
+    if (code === "EACCES")
+      throw new UblkError("EACCES", `No right to talk to the daemon of ${name}: run as root`, { cause });
+    throw new UblkError(code ?? "EAPI", `Cannot talk to the daemon of ${name}: ${messageOf(cause)}`, { cause });
+  });
+  if (text.status === 200) return text.text;
+  const { error } = JSON.parse(text.text) as Failure;
+  throw new UblkError(error?.code ?? "EAPI", error?.message ?? `The daemon of ${name} answered ${text.status}`);
+}
+
+export async function askStatus(name: string): Promise<VolumeStatus> {
+  return JSON.parse(await ask(name, "GET", "/v1/status")) as VolumeStatus;
+}
+
+export async function askStop(name: string, force: boolean): Promise<void> {
+  await ask(name, "POST", "/v1/stop", { force });
+}
+
+export async function askResize(name: string, sizeBytes: number | undefined): Promise<number> {
+  return (JSON.parse(await ask(name, "POST", "/v1/resize", { sizeBytes })) as { sizeBytes: number }).sizeBytes;
+}

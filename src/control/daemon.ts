@@ -1,0 +1,246 @@
+/**
+ * The daemon of one volume: the one file that knows all the parts and puts them together.
+ *
+ * Invariant: the device outlives the daemon. Whatever ends the daemon except a clean stop leaves the device in the
+ * kernel, where its requests wait; the next daemon finds it by its mark and takes it over.
+ */
+import { mkdir, open, type FileHandle } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openVolume, type OpenVolume } from "../targets/volume.ts";
+import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
+import { Device } from "../ublk/device.ts";
+import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
+import { native } from "../ublk/native.ts";
+import { protectProcess } from "../ublk/process.ts";
+import { serveApi, type ControlledVolume } from "./api.ts";
+import { stopCleanly } from "./clean-stop.ts";
+import type { VolumeConfig } from "./config.ts";
+import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
+import { volumeMark } from "./identity.ts";
+import { log } from "./log.ts";
+import { linkPath, lockPath, runtimeDirectory, socketPath } from "./paths.ts";
+import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
+import { formatSize } from "./sizes.ts";
+import type { VolumeStatus } from "./status.ts";
+
+/** How long the locks of a daemon that was killed may live on while the kernel clears up after it. */
+const LOCK_WAIT_MS = 60_000;
+const LOCK_RETRY_MS = 50;
+
+/** Runs until the volume is stopped cleanly. Throws where it cannot be started; a recoverable device is untouched then. */
+export async function runDaemon(config: VolumeConfig): Promise<void> {
+  const ioFlusher = protectProcess();
+  if (!ioFlusher) log("warning", "No right to become IO_FLUSHER: the device may deadlock when memory is short");
+  await using lock = await lockVolume(config.name);
+  void lock;
+  using control = ControlPlane.open();
+  const existing = await findDevice(control, config.name);
+  const volume = await openVolume(config.volume, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS });
+  try {
+    const device =
+      existing === undefined
+        ? await createDevice(config, volume, ioFlusher)
+        : await recoverDevice(existing, volume, ioFlusher);
+    endWithDevice(device);
+    await linkDevice(config.name, device.id);
+    const service = new VolumeService(config, volume, device, { recovered: existing !== undefined, ioFlusher });
+    await service.run();
+    await volume.discardStore();
+  } finally {
+    await volume[Symbol.asyncDispose]();
+  }
+}
+
+/** One daemon a volume: the lock goes with the process. */
+async function lockVolume(name: string): Promise<FileHandle> {
+  await mkdir(runtimeDirectory(), { recursive: true, mode: 0o700 });
+  const handle = await open(lockPath(name), "a", 0o600);
+  const deadline = performance.now() + 2_000;
+  while (!native.lockFile(handle.fd)) {
+    if (performance.now() > deadline) {
+      await handle.close();
+      throw new UblkError("ERUNNING", `Volume ${name} is running already: see "sluice status ${name}"`);
+    }
+    await sleep(LOCK_RETRY_MS);
+  }
+  return handle;
+}
+
+/** The device of a daemon that died, if there is one to take over. What never lived is removed. */
+async function findDevice(control: ControlPlane, name: string): Promise<DeviceInfo | undefined> {
+  const mark = volumeMark(name);
+  for (const device of await listDevices(control)) {
+    if (device.mark !== mark) continue;
+    if (device.state !== "dead") return device;
+    if (await isServed(device))
+      throw new UblkError("ERUNNING", `Device ${device.id} of volume ${name} is being started`);
+    log("info", `Removing device ${device.id}, whose daemon died before it had started it`);
+    await removeDevice(control, device.id);
+  }
+  return undefined;
+}
+
+async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMemory: boolean): Promise<Device> {
+  return Device.create({
+    id: config.device ?? undefined,
+    queues: config.queues,
+    depth: config.depth,
+    limits: volume.limits,
+    source: volume.source,
+    mark: volumeMark(config.name),
+    recoverable: true,
+    protectMemory,
+    onAdded: (id) => announceDevice(config.name, id),
+  });
+}
+
+async function recoverDevice({ id }: DeviceInfo, volume: OpenVolume, protectMemory: boolean): Promise<Device> {
+  using control = ControlPlane.open();
+  const { limits } = await control.parameters(id);
+  if (volume.limits.sizeBytes < limits.sizeBytes) {
+    throw new UblkError(
+      "ESIZE",
+      `The backing store has ${volume.limits.sizeBytes} bytes, but device ${id}, which waits to be recovered, has ${limits.sizeBytes}: give it its size back`,
+    );
+  }
+  log("info", `Recovering /dev/ublkb${id}`);
+  return Device.recover(id, { source: volume.source, protectMemory });
+}
+
+/** A lost or stuck queue cannot be repaired from within: the process ends, and the device waits for the next one. */
+function endWithDevice(device: Device): void {
+  device.failure.catch((error: unknown) => {
+    log("error", `${messageOf(error)}: ending, so that the device can be recovered`);
+    process.kill(process.pid, "SIGKILL");
+  });
+}
+
+/** A volume while it is served. */
+class VolumeService implements ControlledVolume {
+  readonly #config: VolumeConfig;
+  readonly #volume: OpenVolume;
+  readonly #device: Device;
+  readonly #how: { readonly recovered: boolean; readonly ioFlusher: boolean };
+  readonly #since = new Date().toISOString();
+  readonly #stopped = Promise.withResolvers<undefined>();
+  #stopping: Promise<void> | undefined;
+
+  constructor(
+    config: VolumeConfig,
+    volume: OpenVolume,
+    device: Device,
+    how: { readonly recovered: boolean; readonly ioFlusher: boolean },
+  ) {
+    this.#config = config;
+    this.#volume = volume;
+    this.#device = device;
+    this.#how = how;
+  }
+
+  async run(): Promise<void> {
+    const { name } = this.#config;
+    const server = await serveApi(socketPath(name), this);
+    for (const difference of this.#pending()) log("warning", difference);
+    const intervalMs = watchdogIntervalMs();
+    const watchdog = intervalMs === undefined ? undefined : setInterval(() => notifyManager("WATCHDOG=1"), intervalMs);
+    const onSignal = (): void => {
+      this.stop(false).catch((error: unknown) => {
+        log("error", `Not stopping: ${messageOf(error)}. What is written stays safe; stop its users first`);
+      });
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+    const { path } = this.#device;
+    const size = formatSize(this.#device.limits.sizeBytes);
+    notifyManager("READY=1", `STATUS=${path}, ${size}`);
+    log("info", `Volume ${name} is served as ${path}, ${size}${this.#how.recovered ? ", recovered" : ""}`);
+    await this.#stopped.promise;
+    notifyManager("STOPPING=1");
+    clearInterval(watchdog);
+    process.off("SIGTERM", onSignal);
+    process.off("SIGINT", onSignal);
+    await unlinkDevice(name, this.#device.id);
+    // What was asked is answered before the socket goes: the answer to the stop is on its way.
+    await new Promise((resolve) => server.close(resolve));
+    log("info", `Volume ${name} is stopped`);
+  }
+
+  /** Two stops at once are one. */
+  async stop(force: boolean): Promise<void> {
+    this.#stopping ??= stopCleanly(this.#device, force).finally(() => {
+      this.#stopping = undefined;
+    });
+    await this.#stopping;
+    this.#stopped.resolve(undefined);
+  }
+
+  async resize(sizeBytes: number | undefined): Promise<number> {
+    const available = await this.#volume.measure();
+    const wanted = sizeBytes ?? available;
+    if (this.#config.volume.backing.kind === "file" && wanted > available) {
+      throw new UblkError(
+        "ESIZE",
+        `The backing store has ${available} bytes, less than the ${wanted} that are wanted: grow it first`,
+      );
+    }
+    if (this.#config.volume.backing.kind === "memory" && wanted !== available) {
+      throw new UblkError("EOPNOTSUPP", "A memory volume cannot be resized: stop it and start it with its new size");
+    }
+    await this.#device.resize(wanted);
+    log("info", `Resized to ${formatSize(wanted)}`);
+    return wanted;
+  }
+
+  /** What is configured otherwise than it runs: a recovered device keeps what it was made with. */
+  #pending(): string[] {
+    const { queues, depth, volume } = this.#config;
+    const { limits } = this.#device;
+    const differ: string[] = [];
+    const compare = (what: string, runs: unknown, configured: unknown): void => {
+      if (runs === configured) return;
+      differ.push(
+        `${what} is ${String(runs)}, configured is ${String(configured)}: takes effect at the next clean start`,
+      );
+    };
+    compare("queue_depth", this.#device.depth, depth);
+    if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
+    compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
+    compare("read_only", limits.readOnly, volume.readOnly);
+    if (this.#how.recovered) compare("size", limits.sizeBytes, this.#volume.limits.sizeBytes);
+    return differ;
+  }
+
+  status(): VolumeStatus {
+    const device = this.#device;
+    return {
+      name: this.#config.name,
+      config: this.#config.file,
+      state: this.#stopping === undefined ? "live" : "stopping",
+      device: { id: device.id, path: device.path, link: linkPath(this.#config.name) },
+      sizeBytes: device.limits.sizeBytes,
+      logicalBlockBytes: device.limits.logicalBlockBytes,
+      readOnly: device.limits.readOnly,
+      queues: device.queues,
+      depth: device.depth,
+      target: describeTarget(this.#config),
+      backing: this.#volume.explain,
+      pid: process.pid,
+      since: this.#since,
+      recovered: this.#how.recovered,
+      memory: {
+        residentBytes: process.memoryUsage.rss(),
+        buffersLocked: this.#how.ioFlusher,
+        ioFlusher: this.#how.ioFlusher,
+      },
+      statistics: device.statistics(),
+      pending: this.#pending(),
+    };
+  }
+}
+
+function describeTarget({ volume }: VolumeConfig): string {
+  const { backing, filters } = volume;
+  const bottom = backing.kind === "file" ? `file ${backing.path}` : backing.kind;
+  return [...filters.map((filter) => filter.kind), bottom].join(" over ");
+}

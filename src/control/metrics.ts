@@ -1,0 +1,64 @@
+/** The volume's numbers in Prometheus' text format. Read from the counters when asked, never kept twice. */
+import { Counter, Gauge, Registry } from "prom-client";
+import { OPERATION_NAMES } from "../ublk/request.ts";
+import type { VolumeStatus } from "./status.ts";
+
+const QUANTILES = [
+  [0.5, "p50"],
+  [0.9, "p90"],
+  [0.99, "p99"],
+  [0.999, "p999"],
+] as const;
+
+/** Every metric is described in docs/metrics.md. */
+export async function metricsText(status: VolumeStatus): Promise<string> {
+  const registry = new Registry();
+  registry.setDefaultLabels({ volume: status.name });
+  const registers = [registry];
+  const gauge = (name: string, help: string, value: number): void => {
+    new Gauge({ name, help, registers }).set(value);
+  };
+  const labelNames = ["operation"];
+  const requests = new Counter({ name: "sluice_requests_total", help: "Requests answered", labelNames, registers });
+  const bytes = new Counter({
+    name: "sluice_bytes_total",
+    help: "Bytes of requests that succeeded",
+    labelNames,
+    registers,
+  });
+  const errors = new Counter({
+    name: "sluice_errors_total",
+    help: "Requests answered with an error",
+    labelNames,
+    registers,
+  });
+  const seconds = new Counter({
+    name: "sluice_request_seconds_total",
+    help: "Time that requests took, summed up",
+    labelNames,
+    registers,
+  });
+  const latency = new Gauge({
+    name: "sluice_request_latency_seconds",
+    help: "Upper bound of the latency of a share of the requests since the daemon started",
+    labelNames: ["operation", "quantile"],
+    registers,
+  });
+  for (const operation of OPERATION_NAMES) {
+    if (operation === undefined) continue;
+    const { count, bytes: moved, errors: failed, totalUs, latencyUs } = status.statistics[operation];
+    requests.inc({ operation }, count);
+    bytes.inc({ operation }, moved);
+    errors.inc({ operation }, failed);
+    seconds.inc({ operation }, totalUs / 1e6);
+    if (latencyUs === null) continue;
+    for (const [quantile, key] of QUANTILES)
+      latency.set({ operation, quantile: String(quantile) }, latencyUs[key] / 1e6);
+  }
+  gauge("sluice_requests_in_flight", "Requests that are being served", status.statistics.inFlight);
+  gauge("sluice_size_bytes", "Size of the volume", status.sizeBytes);
+  gauge("sluice_resident_memory_bytes", "Resident memory of the daemon", status.memory.residentBytes);
+  gauge("sluice_start_time_seconds", "When the daemon took up the service", Date.parse(status.since) / 1000);
+  gauge("sluice_recovered", "1 when this daemon took the device over from one that died", status.recovered ? 1 : 0);
+  return registry.metrics();
+}

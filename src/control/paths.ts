@@ -1,0 +1,43 @@
+/** Where things are. Each place can be moved by an environment variable, for tests and for volumes of other users. */
+
+/** Configuration, one file a volume. */
+export function configDirectory(): string {
+  return process.env["SLUICE_CONFIG_DIR"] ?? "/etc/sluice";
+}
+
+/** What lives only as long as the machine runs: sockets, locks. */
+export function runtimeDirectory(): string {
+  return process.env["SLUICE_RUNTIME_DIR"] ?? "/run/sluice";
+}
+
+export function configPath(name: string): string {
+  return `${configDirectory()}/${name}.toml`;
+}
+
+export function socketPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.sock`;
+}
+
+export function lockPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.lock`;
+}
+
+/** Where a daemon without systemd writes its log. */
+export function logPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.log`;
+}
+
+/** Tells the udev rule which volume a device belongs to. */
+export function devicePropertiesPath(id: number): string {
+  return `${runtimeDirectory()}/devices/ublkb${id}`;
+}
+
+/** The name under which people find the device. */
+export function linkPath(name: string): string {
+  return `/dev/sluice/${name}`;
+}
+
+/** What a memory volume keeps between two daemons. */
+export function memoryPath(name: string): string {
+  return `/dev/shm/sluice-${name}`;
+}

@@ -1,0 +1,20 @@
+/** Sizes as people write them, the way LVM does: powers of 1024, whether one writes K, KB or KiB. */
+const UNITS = ["", "K", "M", "G", "T", "P"] as const;
+const PATTERN = /^(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?$/i;
+
+/** Bytes for "10GiB", "512M", "4096"; undefined for what is no size or no whole number of bytes. */
+export function parseSize(text: string): number | undefined {
+  const match = PATTERN.exec(text.trim());
+  if (match === null) return undefined;
+  const [, amount = "", unit = ""] = match;
+  const bytes = Number(amount) * 1024 ** UNITS.indexOf(unit.toUpperCase() as (typeof UNITS)[number]);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** "1.5GiB" for 1610612736. */
+export function formatSize(bytes: number): string {
+  const power = bytes < 1024 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), UNITS.length - 1);
+  const amount = bytes / 1024 ** power;
+  const digits = Number.isInteger(amount) ? 0 : 1;
+  return `${amount.toFixed(digits)}${power === 0 ? "B" : `${UNITS[power] ?? ""}iB`}`;
+}

@@ -1,0 +1,26 @@
+/** What a daemon says of its volume: the answer of GET /v1/status, and what `sluice status --json` prints. */
+import type { DeviceStatistics } from "../ublk/statistics.ts";
+
+export interface VolumeStatus {
+  readonly name: string;
+  readonly config: string;
+  readonly state: "live" | "stopping";
+  readonly device: { readonly id: number; readonly path: string; readonly link: string };
+  readonly sizeBytes: number;
+  readonly logicalBlockBytes: number;
+  readonly readOnly: boolean;
+  readonly queues: number;
+  readonly depth: number;
+  readonly target: string;
+  /** How the backing store is used, in words. */
+  readonly backing: readonly string[];
+  readonly pid: number;
+  /** When this daemon took up the service, ISO 8601. */
+  readonly since: string;
+  /** Whether this daemon took the device over from one that died. */
+  readonly recovered: boolean;
+  readonly memory: { readonly residentBytes: number; readonly buffersLocked: boolean; readonly ioFlusher: boolean };
+  readonly statistics: DeviceStatistics;
+  /** What is configured otherwise than it runs, and how to make it so. */
+  readonly pending: readonly string[];
+}
