@@ -5,7 +5,6 @@ import yargs, { type Argv } from "yargs";
 import { hideBin } from "yargs/helpers";
 import { ask, askResize, askStatus } from "../control/client.ts";
 import { configFile, readConfig } from "../control/config.ts";
-import { runDaemon } from "../control/daemon.ts";
 import { volumeMark } from "../control/identity.ts";
 import { log } from "../control/log.ts";
 import { configDirectory } from "../control/paths.ts";
@@ -16,7 +15,6 @@ import { ControlPlane } from "../ublk/control.ts";
 import { listDevices, removeDevice } from "../ublk/devices.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
-import { checkVolume } from "./check.ts";
 import { takeInventory } from "./inventory.ts";
 import { complain, print, table } from "./output.ts";
 import { startService, stopService } from "./service.ts";
@@ -51,6 +49,7 @@ function volumeName(name: string): string {
 }
 
 async function daemon(name: string): Promise<void> {
+  const { runDaemon } = await import("../control/daemon.ts");
   try {
     await runDaemon(await readConfig(name));
   } catch (error) {
@@ -164,6 +163,7 @@ async function featuresCommand(): Promise<void> {
 }
 
 async function checkCommand(name: string): Promise<void> {
+  const { checkVolume } = await import("./check.ts");
   const findings = await checkVolume(name);
   print(json, findings, () => table(findings.map(({ what, ok, text }) => [mark(ok), what, text])));
   if (findings.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
@@ -200,6 +200,7 @@ const parser = yargs(hideBin(process.argv))
     async ({ name, timeout, foreground }) => {
       const config = await readConfig(name);
       if (foreground) {
+        const { runDaemon } = await import("../control/daemon.ts");
         await runDaemon(config);
         return;
       }

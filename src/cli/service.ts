@@ -37,7 +37,7 @@ async function systemctl(action: "start" | "stop", name: string): Promise<void> 
 
 async function running(name: string): Promise<VolumeStatus | undefined> {
   return askStatus(name).catch((error: unknown) => {
-    if (codeOf(error) === "ENOTRUNNING") return undefined;
+    if (codeOf(error) === "ENOTRUNNING" || codeOf(error) === "EGONE") return undefined;
     throw error;
   });
 }

@@ -13,7 +13,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
-import { metricsText } from "./metrics.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const BODY_MAX_BYTES = 4096;
@@ -52,7 +51,11 @@ const json = (value: unknown): { type: string; text: string } => ({
 const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   "/v1/status": { GET: (_body, volume) => Promise.resolve(json(volume.status())) },
   "/v1/metrics": {
-    GET: async (_body, volume) => ({ type: "text/plain; version=0.0.4", text: await metricsText(volume.status()) }),
+    GET: async (_body, volume) => {
+      // Most volumes are never scraped: the library waits until somebody does.
+      const { metricsText } = await import("./metrics.ts");
+      return { type: "text/plain; version=0.0.4", text: await metricsText(volume.status()) };
+    },
   },
   "/v1/stop": {
     POST: async (body, volume) => {

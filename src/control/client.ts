@@ -11,7 +11,7 @@ interface Failure {
   readonly error?: { readonly code: string; readonly message: string };
 }
 
-/** Throws ENOTRUNNING where no daemon listens, and what the daemon answered with its code otherwise. */
+/** Throws ENOTRUNNING where no daemon listens, EGONE where it ended without an answer, and what the daemon answered with its code otherwise. */
 export async function ask(name: string, method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
   const text = await new Promise<{ status: number; text: string }>((resolve, reject) => {
     const outgoing = request({ socketPath: socketPath(name), method, path, timeout: DEADLINE_MS }, (response) => {
@@ -31,6 +31,9 @@ export async function ask(name: string, method: "GET" | "POST", path: string, bo
     }
     if (code === "EACCES")
       throw new UblkError("EACCES", `No right to talk to the daemon of ${name}: run as root`, { cause });
+    // A daemon that stops closes the connections that it has not looked at yet.
+    if (code === "EPIPE" || code === "ECONNRESET")
+      throw new UblkError("EGONE", `The daemon of ${name} ended while it was being asked`, { cause });
     throw new UblkError(code ?? "EAPI", `Cannot talk to the daemon of ${name}: ${messageOf(cause)}`, { cause });
   });
   if (text.status === 200) return text.text;

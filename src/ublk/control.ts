@@ -225,8 +225,8 @@ export class ControlPlane implements Disposable, CompletionHandler {
       const result = await new Promise<number>((resolve, reject) => {
         this.#pending.set(slot, { command, settle: resolve });
         abandon = (): void => {
-          this.#cancel(slot);
           reject(abandoned(command, deadline.aborted ? deadlineMs : undefined, ended.reason));
+          this.#cancel(slot);
         };
         ended.addEventListener("abort", abandon, { once: true });
         this.#queue(slot, command, this.#memory.address + at);

@@ -46,8 +46,12 @@ export interface Native {
   sendDatagram(path: string, text: string): void;
 }
 
-/** A build in the tree first, then the one that an installed package carries. */
-const PLACES = ["./native/build/Release/ublk.node", "../native/build/Release/ublk.node"];
+/** Beside the sources; beside the compiled package ublk-ts; and in the tree, for what is compiled to its dist/. */
+const PLACES = [
+  "./native/build/Release/ublk.node",
+  "../native/build/Release/ublk.node",
+  "../../src/ublk/native/build/Release/ublk.node",
+];
 
 function load(): Native {
   const require = createRequire(import.meta.url);

@@ -115,7 +115,7 @@ test("ext4 on the device survives a cut at every flush: fsck and its journal agr
     await sh(`echo content-${index} > /mnt/file-${index} && sync /mnt/file-${index} && sync /mnt`);
     await sh(`dmsetup message recorder 0 mark file-${index}`);
   }
-  await sh("umount /mnt");
+  await sh("umount /mnt; modprobe loop");
   await device.stop();
   await volume[Symbol.asyncDispose]();
   await sh("dmsetup remove recorder; truncate --size=48M /dev/shm/replay");

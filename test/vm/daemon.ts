@@ -1,0 +1,66 @@
+/** The daemon of a volume as users run it, for tests in a guest: started, killed, started again. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, writeFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const SLUICE = fileURLToPath(new URL("../../bin/sluice", import.meta.url));
+
+/** Writes /etc/sluice/NAME.toml. */
+export async function configure(name: string, toml: string): Promise<void> {
+  await mkdir("/etc/sluice", { recursive: true });
+  await writeFile(`/etc/sluice/${name}.toml`, `${toml}\n`);
+}
+
+export class Daemon {
+  readonly #name: string;
+  #child: ChildProcess | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+  output = "";
+  /** N of /dev/ublkbN. */
+  id = -1;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  get path(): string {
+    return `/dev/ublkb${this.id}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? -1;
+  }
+
+  /** Starts the process without waiting for it. */
+  spawn(): Promise<void> {
+    const child = spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = child;
+    this.#ended = once(child, "exit");
+    this.output = "";
+    return new Promise((resolve, reject) => {
+      createInterface(child.stderr).on("line", (line) => {
+        this.output += `${line}\n`;
+        const served = /is served as \/dev\/ublkb(\d+)/.exec(line);
+        if (served === null) return;
+        this.id = Number(served[1]);
+        resolve();
+      });
+      child.once("exit", (code, signal) => {
+        reject(new Error(`the daemon ended with ${String(code ?? signal)}: ${this.output}`));
+      });
+    });
+  }
+
+  /** Starts the process; resolves when it serves. */
+  async start(): Promise<void> {
+    await this.spawn();
+  }
+
+  /** Resolves when the process is gone, with its exit status. */
+  async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    this.#child?.kill(signal);
+    await this.#ended;
+  }
+}
