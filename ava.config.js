@@ -3,4 +3,6 @@ export default {
   files: ["test/**/*.test.ts", "!test/vm/**"],
   extensions: ["ts"],
   timeout: "2m",
+  // A process each: umask and environment belong to the process.
+  workerThreads: false,
 };

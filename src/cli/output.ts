@@ -1,6 +1,9 @@
 /** What commands print: tables for people, JSON for programs, errors in one line each. */
 import { codeOf, messageOf } from "../ublk/errors.ts";
 
+/** Exit statuses; 78 is EX_CONFIG of sysexits(3), by which a service manager knows not to try again. */
+export const EXIT = { failed: 1, usage: 2, configuration: 78 } as const;
+
 /** JSON when `--json` was given, else the text. */
 export function print(json: boolean, value: unknown, text: () => string): void {
   process.stdout.write(json ? `${JSON.stringify(value, bigintAsText, 2)}\n` : `${text()}\n`);

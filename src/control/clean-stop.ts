@@ -64,8 +64,9 @@ async function stopExclusively(device: Device): Promise<void> {
     throw codeOf(error) === "EBUSY" ? inUse(device, await openers(device.id)) : error;
   });
   try {
-    await device.stop();
-  } finally {
+    await device.stop({ beforeRemoval: () => hold.close() });
+  } catch (error) {
     await hold.close();
+    throw error;
   }
 }

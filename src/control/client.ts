@@ -11,7 +11,10 @@ interface Failure {
   readonly error?: { readonly code: string; readonly message: string };
 }
 
-/** Throws ENOTRUNNING where no daemon listens, EGONE where it ended without an answer, and what the daemon answered with its code otherwise. */
+/**
+ * Gives the body of a good answer. Throws ENOTRUNNING where no daemon listens, EGONE where it ended without an answer,
+ * and what the daemon answered, with its code, otherwise.
+ */
 export async function ask(name: string, method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
   const text = await new Promise<{ status: number; text: string }>((resolve, reject) => {
     const outgoing = request({ socketPath: socketPath(name), method, path, timeout: DEADLINE_MS }, (response) => {

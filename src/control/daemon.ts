@@ -6,7 +6,7 @@
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openVolume, type OpenVolume } from "../targets/volume.ts";
+import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
 import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
@@ -22,34 +22,37 @@ import { log } from "./log.ts";
 import { linkPath, lockPath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
+import { storeBytes } from "./store-size.ts";
+import { forgetBacking, recallBacking, rememberBacking, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
+import { version } from "./version.ts";
 
 /** How long the locks of a daemon that was killed may live on while the kernel clears up after it. */
 const LOCK_WAIT_MS = 60_000;
 const LOCK_RETRY_MS = 50;
+/** How long a client that has a connection open may keep a stopped daemon from ending. */
+const CLOSE_PATIENCE_MS = 1_000;
 
 /** Runs until the volume is stopped cleanly. Throws where it cannot be started; a recoverable device is untouched then. */
 export async function runDaemon(config: VolumeConfig): Promise<void> {
   const ioFlusher = protectProcess();
   if (!ioFlusher) log("warning", "No right to become IO_FLUSHER: the device may deadlock when memory is short");
-  await using lock = await lockVolume(config.name);
-  void lock;
-  using control = ControlPlane.open();
+  await using held = new AsyncDisposableStack();
+  held.use(await lockVolume(config.name));
+  const control = held.use(ControlPlane.open());
   const existing = await findDevice(control, config.name);
-  const volume = await openVolume(config.volume, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS });
-  try {
-    const device =
-      existing === undefined
-        ? await createDevice(config, volume, ioFlusher)
-        : await recoverDevice(existing, volume, ioFlusher);
-    endWithDevice(device);
-    await linkDevice(config.name, device.id);
-    const service = new VolumeService(config, volume, device, { recovered: existing !== undefined, ioFlusher });
-    await service.run();
-    await volume.discardStore();
-  } finally {
-    await volume[Symbol.asyncDispose]();
-  }
+  const spec = existing === undefined ? config.volume : await specOf(control, existing, config);
+  const volume = held.use(await openVolume(spec, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS }));
+  const device =
+    existing === undefined
+      ? await createDevice(config, volume, ioFlusher)
+      : await recoverDevice(control, existing, volume, ioFlusher);
+  endWithDevice(device);
+  await linkDevice(config.name, device.id);
+  const recovered = existing !== undefined;
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher }).run();
+  await forgetBacking(config.name);
+  await volume.discardStore();
 }
 
 /** One daemon a volume: the lock goes with the process. */
@@ -91,12 +94,34 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
     mark: volumeMark(config.name),
     recoverable: true,
     protectMemory,
-    onAdded: (id) => announceDevice(config.name, id),
+    onAdded: (id) => {
+      rememberBacking(config.name, config.volume.backing);
+      announceDevice(config.name, id);
+    },
   });
 }
 
-async function recoverDevice({ id }: DeviceInfo, volume: OpenVolume, protectMemory: boolean): Promise<Device> {
-  using control = ControlPlane.open();
+/** What a device that exists is served with: its own store and properties, whatever the configuration says by now. */
+async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeConfig): Promise<VolumeSpec> {
+  const { limits } = await control.parameters(id);
+  const configured = config.volume;
+  const backing = (await recallBacking(config.name)) ?? configured.backing;
+  return {
+    backing: backing.kind === "file" ? backing : { ...backing, sizeBytes: limits.sizeBytes },
+    // A store that is used as a whole may have grown meanwhile.
+    sizeBytes: backing.kind === "file" && configured.sizeBytes === null ? null : limits.sizeBytes,
+    logicalBlockBytes: limits.logicalBlockBytes,
+    readOnly: limits.readOnly,
+    filters: configured.filters,
+  };
+}
+
+async function recoverDevice(
+  control: ControlPlane,
+  { id }: DeviceInfo,
+  volume: OpenVolume,
+  protectMemory: boolean,
+): Promise<Device> {
   const { limits } = await control.parameters(id);
   if (volume.limits.sizeBytes < limits.sizeBytes) {
     throw new UblkError(
@@ -119,20 +144,26 @@ function endWithDevice(device: Device): void {
 /** A volume while it is served. */
 class VolumeService implements ControlledVolume {
   readonly #config: VolumeConfig;
+  /** What is served, which may differ from what is configured. */
+  readonly #spec: VolumeSpec;
   readonly #volume: OpenVolume;
   readonly #device: Device;
   readonly #how: { readonly recovered: boolean; readonly ioFlusher: boolean };
+  /** Read at the start: what is installed may be replaced while this runs. */
+  readonly #version = version();
   readonly #since = new Date().toISOString();
   readonly #stopped = Promise.withResolvers<undefined>();
   #stopping: Promise<void> | undefined;
 
   constructor(
     config: VolumeConfig,
+    spec: VolumeSpec,
     volume: OpenVolume,
     device: Device,
     how: { readonly recovered: boolean; readonly ioFlusher: boolean },
   ) {
     this.#config = config;
+    this.#spec = spec;
     this.#volume = volume;
     this.#device = device;
     this.#how = how;
@@ -162,7 +193,9 @@ class VolumeService implements ControlledVolume {
     process.off("SIGINT", onSignal);
     await unlinkDevice(name, this.#device.id);
     // What was asked is answered before the socket goes: the answer to the stop is on its way.
+    const patience = setTimeout(() => server.closeAllConnections(), CLOSE_PATIENCE_MS);
     await new Promise((resolve) => server.close(resolve));
+    clearTimeout(patience);
     log("info", `Volume ${name} is stopped`);
   }
 
@@ -176,16 +209,19 @@ class VolumeService implements ControlledVolume {
   }
 
   async resize(sizeBytes: number | undefined): Promise<number> {
-    const available = await this.#volume.measure();
-    const wanted = sizeBytes ?? available;
-    if (this.#config.volume.backing.kind === "file" && wanted > available) {
-      throw new UblkError(
-        "ESIZE",
-        `The backing store has ${available} bytes, less than the ${wanted} that are wanted: grow it first`,
-      );
-    }
-    if (this.#config.volume.backing.kind === "memory" && wanted !== available) {
+    const { backing } = this.#spec;
+    if (backing.kind === "memory") {
       throw new UblkError("EOPNOTSUPP", "A memory volume cannot be resized: stop it and start it with its new size");
+    }
+    const wanted = sizeBytes ?? (await this.#volume.measure());
+    if (backing.kind === "file") {
+      const availableBytes = await storeBytes(backing.path);
+      if (wanted > availableBytes) {
+        throw new UblkError(
+          "ESIZE",
+          `${backing.path} has ${availableBytes} bytes, less than the ${wanted} that are wanted: grow it first`,
+        );
+      }
     }
     await this.#device.resize(wanted);
     log("info", `Resized to ${formatSize(wanted)}`);
@@ -203,11 +239,15 @@ class VolumeService implements ControlledVolume {
         `${what} is ${String(runs)}, configured is ${String(configured)}: takes effect at the next clean start`,
       );
     };
+    if (!sameStore(this.#spec.backing, volume.backing)) {
+      compare("the store", describeBacking(this.#spec.backing), describeBacking(volume.backing));
+    }
     compare("queue_depth", this.#device.depth, depth);
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
     compare("read_only", limits.readOnly, volume.readOnly);
-    if (this.#how.recovered) compare("size", limits.sizeBytes, this.#volume.limits.sizeBytes);
+    const configuredBytes = volume.backing.kind === "file" ? volume.sizeBytes : volume.backing.sizeBytes;
+    if (this.#how.recovered && configuredBytes !== null) compare("size", limits.sizeBytes, configuredBytes);
     return differ;
   }
 
@@ -215,6 +255,7 @@ class VolumeService implements ControlledVolume {
     const device = this.#device;
     return {
       name: this.#config.name,
+      version: this.#version,
       config: this.#config.file,
       state: this.#stopping === undefined ? "live" : "stopping",
       device: { id: device.id, path: device.path, link: linkPath(this.#config.name) },
@@ -223,7 +264,7 @@ class VolumeService implements ControlledVolume {
       readOnly: device.limits.readOnly,
       queues: device.queues,
       depth: device.depth,
-      target: describeTarget(this.#config),
+      target: describeTarget(this.#spec),
       backing: this.#volume.explain,
       pid: process.pid,
       since: this.#since,
@@ -239,8 +280,10 @@ class VolumeService implements ControlledVolume {
   }
 }
 
-function describeTarget({ volume }: VolumeConfig): string {
-  const { backing, filters } = volume;
-  const bottom = backing.kind === "file" ? `file ${backing.path}` : backing.kind;
-  return [...filters.map((filter) => filter.kind), bottom].join(" over ");
+function describeTarget({ backing, filters }: VolumeSpec): string {
+  return [...filters.map((filter) => filter.kind), describeBacking(backing)].join(" over ");
+}
+
+function describeBacking(backing: BackingSpec): string {
+  return backing.kind === "file" ? `file ${backing.path}` : backing.kind;
 }

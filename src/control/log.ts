@@ -5,7 +5,7 @@
 const LEVELS = { error: 3, warning: 4, info: 6, debug: 7 } as const;
 export type LogLevel = keyof typeof LEVELS;
 
-const toJournal = process.env["JOURNAL_STREAM"] !== undefined;
+const toJournal = (process.env["JOURNAL_STREAM"] ?? "") !== "";
 const wanted = process.env["SLUICE_LOG"];
 const threshold = wanted !== undefined && Object.hasOwn(LEVELS, wanted) ? LEVELS[wanted as LogLevel] : LEVELS.info;
 

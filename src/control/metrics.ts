@@ -55,7 +55,14 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
     for (const [quantile, key] of QUANTILES)
       latency.set({ operation, quantile: String(quantile) }, latencyUs[key] / 1e6);
   }
+  new Gauge({
+    name: "sluice_volume_info",
+    help: "Always 1; its labels say what runs",
+    labelNames: ["version", "device", "target"],
+    registers,
+  }).set({ version: status.version, device: status.device.path, target: status.target }, 1);
   gauge("sluice_requests_in_flight", "Requests that are being served", status.statistics.inFlight);
+  gauge("sluice_requests_in_flight_max", "Requests that can be served at once", status.queues * status.depth);
   gauge("sluice_size_bytes", "Size of the volume", status.sizeBytes);
   gauge("sluice_resident_memory_bytes", "Resident memory of the daemon", status.memory.residentBytes);
   gauge("sluice_start_time_seconds", "When the daemon took up the service", Date.parse(status.since) / 1000);

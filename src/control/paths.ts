@@ -27,6 +27,11 @@ export function logPath(name: string): string {
   return `${runtimeDirectory()}/${name}.log`;
 }
 
+/** What the volume's device was made over. */
+export function startedWithPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.backing`;
+}
+
 /** Tells the udev rule which volume a device belongs to. */
 export function devicePropertiesPath(id: number): string {
   return `${runtimeDirectory()}/devices/ublkb${id}`;

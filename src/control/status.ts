@@ -3,6 +3,8 @@ import type { DeviceStatistics } from "../ublk/statistics.ts";
 
 export interface VolumeStatus {
   readonly name: string;
+  /** Of sluice, as the daemon runs it: the installed one may be newer. */
+  readonly version: string;
   readonly config: string;
   readonly state: "live" | "stopping";
   readonly device: { readonly id: number; readonly path: string; readonly link: string };

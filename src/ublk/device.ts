@@ -34,6 +34,8 @@ const PULSE_INTERVAL_MS = 1_000;
 const REMAINS_DEADLINE_MS = 60_000;
 const RETRY_MS = 20;
 const OPEN_RETRIES = 250;
+/** Of a queue's thread: nothing is allocated per request, so there is little to collect. */
+const YOUNG_GENERATION_MIB = 3;
 
 export interface DeviceOptions extends CommandOptions {
   /** Wanted number of the device; the kernel chooses where it is absent. */
@@ -58,6 +60,11 @@ export interface DeviceOptions extends CommandOptions {
    */
   readonly protectMemory?: boolean | undefined;
   readonly stuckAfterMs?: number | undefined;
+}
+
+export interface StopOptions extends CommandOptions {
+  /** Called when /dev/ublkbN is gone, before the device is removed: removal waits until nobody has it open any more. */
+  readonly beforeRemoval?: () => Promise<void>;
 }
 
 export interface RecoveryOptions extends CommandOptions {
@@ -315,8 +322,8 @@ export class Device implements AsyncDisposable {
    * Stops and removes the device, whoever has it open: see devices.ts for who that is. What a file system holds dirty on
    * a recoverable device is lost, so sync first.
    */
-  async stop(options?: CommandOptions): Promise<void> {
-    await this.#end((): Promise<void> => this.#control.stop(this.id, options));
+  async stop(options?: StopOptions): Promise<void> {
+    await this.#end((): Promise<void> => this.#control.stop(this.id, options), options?.beforeRemoval);
   }
 
   /** As `stop`, but refused with EBUSY while anybody has the device open. Needs SAFE_STOP_DEV of the kernel. */
@@ -324,7 +331,7 @@ export class Device implements AsyncDisposable {
     await this.#end((): Promise<void> => this.#control.tryStop(this.id, options));
   }
 
-  async #end(stop: () => Promise<void>): Promise<void> {
+  async #end(stop: () => Promise<void>, beforeRemoval?: () => Promise<void>): Promise<void> {
     if (this.#state !== "live") return;
     this.#state = "ending";
     try {
@@ -334,6 +341,7 @@ export class Device implements AsyncDisposable {
       throw error;
     }
     await Promise.allSettled(this.#threads.map((thread) => thread.ended));
+    await beforeRemoval?.();
     await this.#closeAndRemove();
   }
 
@@ -441,7 +449,8 @@ function startThread(data: Omit<QueueWorkerData, "wakeEvent" | "statistics">): Q
   const statistics = new QueueStatistics();
   const workerData: QueueWorkerData = { ...data, wakeEvent, statistics: statistics.shared };
   const name = `ublk${data.device}q${data.queue}`;
-  const worker = new Worker(WORKER_URL, { workerData, name, trackUnmanagedFds: false });
+  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB };
+  const worker = new Worker(WORKER_URL, { workerData, name, trackUnmanagedFds: false, resourceLimits });
   let failed: UblkError | undefined;
   let hasEnded = false;
   const waiting = new Map<QueueReport["type"], PromiseWithResolvers<undefined>>();

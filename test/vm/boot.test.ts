@@ -42,7 +42,7 @@ test.serial("everything of the unit is killed: systemd starts it again, and the 
   const pid = await daemonPid();
   await sh("systemctl kill --kill-whom=all --signal=KILL sluice@data.service");
   while ((await daemonPid().catch(() => pid)) === pid) await sleep(100);
-  await sh("until mountpoint --quiet /mnt/data; do sleep 0.2; done");
+  t.is(await unitIs("mnt-data.mount"), "active");
   t.is(await sh("diff -r src /mnt/data/src"), "");
   await sh("dd if=/dev/urandom of=/mnt/data/again bs=1M count=1 conv=fsync");
 });

@@ -1,6 +1,6 @@
 // vm: --mem 3G
 /** The life of devices: their making, resizing, number, use by others, orphans, and threads that fail. */
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createInterface } from "node:readline";
@@ -126,7 +126,9 @@ for (const kind of ["stuck", "lost"] as const) {
   test(`a ${kind} thread ends the process; the device is recovered, and the request that did it is served`, async (t) => {
     const marker = `/dev/shm/${kind}`;
     await rm(marker, { force: true });
-    const start = (id: number) => {
+    const start = (
+      id: number,
+    ): { child: ChildProcess; lines: string[]; said: Promise<string>; ended: Promise<unknown> } => {
       const child = spawn(process.execPath, [TROUBLE_SERVER, JSON.stringify({ kind, offset: 65536, marker, id })], {
         stdio: ["ignore", "pipe", "inherit"],
       });

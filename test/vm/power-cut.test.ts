@@ -70,7 +70,9 @@ async function cutEverywhere(t: ExecutionContext, way: "flush" | "fua", module?:
   await sh("modprobe dm-log-writes; dd if=/dev/zero of=/dev/vdb bs=1M count=1 conv=fsync");
   const sectors = Number(await sh("blockdev --getsz /dev/vda"));
   await sh(`dmsetup create recorder --table "0 ${sectors} log-writes /dev/vda /dev/vdb"`);
-  t.teardown(async () => void (await tried("dmsetup remove recorder")));
+  t.teardown(async () => {
+    await tried("dmsetup remove recorder");
+  });
   const volume = await openVolume(fileVolume("/dev/mapper/recorder"));
   const source = module === undefined ? volume.source : { ...volume.source, module };
   const device = await Device.create({ limits: volume.limits, source });

@@ -1,0 +1,331 @@
+/** The commands: their words, their help, and what each does. Each is a few lines: ask, then print. */
+import { styleText } from "node:util";
+import yargs, { type Argv } from "yargs";
+import { ask, askResize, askStatus } from "../control/client.ts";
+import { configFile, readConfig } from "../control/config.ts";
+import { formatSize, parseSize } from "../control/sizes.ts";
+import { version } from "../control/version.ts";
+import { ControlPlane } from "../ublk/control.ts";
+import { removeDevice } from "../ublk/devices.ts";
+import { UblkError } from "../ublk/errors.ts";
+import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
+import { kernelFeatures } from "./features.ts";
+import { takeInventory } from "./inventory.ts";
+import { EXIT, print, table } from "./output.ts";
+import { serve } from "./serve.ts";
+import { startService, stopService } from "./service.ts";
+import { describeStatus } from "./status.ts";
+
+const EPILOGUE = `Files
+  /etc/sluice/NAME.toml    configuration of a volume (SLUICE_CONFIG_DIR)
+  /run/sluice/NAME.sock    control socket of its daemon (SLUICE_RUNTIME_DIR)
+  /run/sluice/NAME.log     log of its daemon, where there is no systemd
+  /dev/sluice/NAME         its device, by name
+
+Exit status
+  0  done    1  failed, with a line that says why    2  wrong usage
+
+Environment
+  SLUICE_LOG=error|warning|info|debug   how much a daemon logs (info)
+  SLUICE_DEBUG=1                        stack traces with errors
+
+Examples
+  truncate --size=10G /srv/data.img
+  echo 'path = "/srv/data.img"' > /etc/sluice/data.toml
+  sluice check data && sluice up data && mkfs.ext4 /dev/sluice/data
+
+More of each command: sluice COMMAND --help`;
+
+/** The page of one command: how it is written, what it does in sentences, examples. */
+function page<T>(command: Argv<T>, form: string, about: readonly string[], ...examples: [string, string][]): Argv<T> {
+  return command
+    .usage(`$0 ${form}\n\n${about.join("\n")}`)
+    .example(examples)
+    .epilogue("Exit status: 0 done, 1 failed, 2 wrong usage.");
+}
+
+function withName<T>(command: Argv<T>): Argv<T & { name: string }> {
+  return command.positional("name", { type: "string", demandOption: true, describe: "name of the volume" });
+}
+
+function seconds(value: unknown): number {
+  const number = Number(value);
+  if (value === "" || !Number.isFinite(number) || number < 0) {
+    throw new UblkError("EUSAGE", `wanted a number of seconds, found "${String(value)}"`);
+  }
+  return number;
+}
+
+function sizeArgument(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const bytes = parseSize(text);
+  if (bytes === undefined || bytes === 0) {
+    throw new UblkError("EUSAGE", `wanted a size such as 10GiB, found "${text}"`);
+  }
+  return bytes;
+}
+
+/** Commands that talk to a daemon mean a volume by its name; the name is checked like that of a file. */
+function volumeName(name: string): string {
+  return configFile(name).name;
+}
+
+function verdict(ok: boolean): string {
+  const text = ok ? "ok" : "WRONG";
+  return process.stdout.isTTY ? styleText(ok ? "green" : "red", text.padEnd(5)) : text;
+}
+
+async function listVolumes(json: boolean): Promise<void> {
+  const rows = await takeInventory();
+  print(json, rows, () =>
+    table([
+      ["VOLUME", "STATE", "DEVICE", "SIZE", "PID"],
+      ...rows.map((row) => [
+        row.volume ?? "-",
+        row.state,
+        row.device === null ? "-" : `/dev/ublkb${row.device}`,
+        row.sizeBytes === null ? "-" : formatSize(row.sizeBytes),
+        row.pid === null ? "-" : String(row.pid),
+      ]),
+    ]),
+  );
+}
+
+async function showStatus(name: string | undefined, metrics: boolean, json: boolean): Promise<void> {
+  if (name === undefined) {
+    await listVolumes(json);
+  } else if (metrics) {
+    process.stdout.write(await ask(volumeName(name), "GET", "/v1/metrics"));
+  } else {
+    const status = await askStatus(volumeName(name));
+    print(json, status, () => describeStatus(status));
+  }
+}
+
+async function handleOrphans(remove: boolean, json: boolean): Promise<void> {
+  const ids = (await takeInventory()).flatMap(({ state, device }) =>
+    state === "orphan" && device !== null ? [device] : [],
+  );
+  if (remove && ids.length > 0) {
+    using control = ControlPlane.open();
+    for (const id of ids) await removeDevice(control, id);
+  }
+  print(json, { orphans: ids, removed: remove }, () =>
+    ids.length === 0 ? "no orphans" : ids.map((id) => `/dev/ublkb${id}${remove ? " removed" : ""}`).join("\n"),
+  );
+}
+
+async function check(name: string, json: boolean): Promise<void> {
+  const { checkVolume } = await import("./check.ts");
+  const findings = await checkVolume(name);
+  print(json, findings, () => table(findings.map(({ what, ok, text }) => [verdict(ok), what, text])));
+  if (findings.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
+}
+
+/** Parses `words`, the command line without the program, and runs what they say. Wrong usage is thrown as EUSAGE. */
+export function parserFor(words: readonly string[], json: boolean): Argv {
+  const completes = words.includes("--get-yargs-completions");
+  return yargs([...words])
+    .scriptName("sluice")
+    .usage(
+      "$0 COMMAND\n\nVolumes in the write path of a block device: each is a /dev/ublkbN, served by a daemon of its own.",
+    )
+    .command(
+      "up <name>",
+      "start a volume, and wait until its device is there",
+      (command) =>
+        page(
+          withName(command),
+          "up NAME [--timeout S] [--foreground]",
+          [
+            "Starts a volume, and waits until its device is there: through systemd where it runs and knows",
+            "the unit sluice@.service, else with a supervisor in the background, which starts the daemon",
+            "again when it dies. A device that a daemon left behind when it died is taken over, with the",
+            "requests that wait for it.",
+          ],
+          ["$0 up data", "start the volume of /etc/sluice/data.toml"],
+          ["$0 up ./data.toml --foreground", "be its daemon here, until Ctrl-C"],
+        )
+          .option("timeout", { default: 120, coerce: seconds, requiresArg: true, describe: "seconds to wait" })
+          .option("foreground", {
+            type: "boolean",
+            default: false,
+            describe: "be the daemon, and log to standard error",
+          }),
+      async ({ name, timeout, foreground }) => {
+        const config = await readConfig(name);
+        if (foreground) {
+          process.exitCode = await serve(name);
+          return;
+        }
+        const status = await startService(config.name, timeout * 1000);
+        print(json, status, () => `${status.device.path} (${status.device.link}), ${formatSize(status.sizeBytes)}`);
+      },
+    )
+    .command(
+      "down <name>",
+      "stop a volume; refused while its device is open or mounted",
+      (command) =>
+        page(
+          withName(command),
+          "down NAME [--wait S] [--force]",
+          [
+            "Stops a volume: writes back what the page cache holds of it, takes the device away, ends the",
+            "daemon. Refused, with who it is, while anybody has the device open or mounted.",
+          ],
+          ["$0 down data", "stop it, if nobody uses it"],
+          ["$0 down data --wait 60", "wait up to a minute for its users to go"],
+        )
+          .option("force", {
+            type: "boolean",
+            default: false,
+            describe:
+              "stop even so: all that was written is written back first, but whoever uses the device gets errors",
+          })
+          .option("wait", {
+            default: 0,
+            coerce: seconds,
+            requiresArg: true,
+            describe: "seconds to wait for the device to come out of use",
+          }),
+      async ({ name, force, wait }) => {
+        await stopService(volumeName(name), force, wait * 1000);
+        print(json, { stopped: true }, () => `${name} is stopped`);
+      },
+    )
+    .command(
+      "status [name]",
+      "state, counters and latencies of a running volume; without a name, all volumes",
+      (command) =>
+        page(
+          command,
+          "status [NAME] [--metrics]",
+          [
+            "What a running volume is and does. Latencies are in microseconds, from the moment when the",
+            "daemon was handed a request to its answer, since the daemon started.",
+          ],
+          ["$0 status data --json", "for a program"],
+          ["$0 status data --metrics", "for Prometheus' textfile collector"],
+        )
+          .positional("name", { type: "string", describe: "name of the volume" })
+          .option("metrics", { type: "boolean", default: false, describe: "the numbers in Prometheus' format" }),
+      ({ name, metrics }) => showStatus(name, metrics, json),
+    )
+    .command(
+      "list",
+      "all volumes, and all ublk devices of this machine",
+      (command) =>
+        page(command, "list", [
+          "Volumes that are configured or running, and every ublk device of this machine, also those of",
+          "other servers and those that nobody serves.",
+        ]),
+      () => listVolumes(json),
+    )
+    .command(
+      "resize <name> [size]",
+      "give a running volume another size: that of its backing store, or SIZE",
+      (command) =>
+        page(
+          withName(command),
+          "resize NAME [SIZE]",
+          [
+            "Gives a running volume another size, where the kernel can (Linux 6.16 and later: see sluice",
+            "features). Grow the backing store before it. What lies beyond a smaller size is lost to",
+            "whoever uses the device.",
+          ],
+          ["truncate -s 20G /srv/data.img && $0 resize data", "as large as its file is now"],
+          ["$0 resize data 20GiB", "as large as that"],
+        ).positional("size", {
+          type: "string",
+          describe: "bytes, or with a unit: K, M, G, T, P (powers of 1024)",
+        }),
+      async ({ name, size }) => {
+        const sizeBytes = await askResize(volumeName(name), sizeArgument(size));
+        print(json, { sizeBytes }, () => `${name} has ${formatSize(sizeBytes)}`);
+      },
+    )
+    .command(
+      "check <name>",
+      "look at everything that a start needs; NAME may be a file",
+      (command) =>
+        page(
+          withName(command),
+          "check NAME|FILE",
+          [
+            "Looks at all that a start needs, a line each: configuration, backing store, device number,",
+            "kernel, rights. Changes nothing.",
+          ],
+          ["$0 check data", "the volume of /etc/sluice/data.toml"],
+          ["$0 check ./draft.toml", "a file that is not in place yet"],
+        ),
+      ({ name }) => check(name, json),
+    )
+    .command(
+      "features",
+      "what this kernel's ublk can, and what sluice uses of it",
+      (command) =>
+        page(command, "features", ["The features of this kernel's ublk driver, and what sluice uses each for."]),
+      async () => {
+        const rows = await kernelFeatures();
+        print(json, rows, () => table(rows.map((row) => [row.feature, row.available ? "yes" : "no", row.use ?? ""])));
+      },
+    )
+    .command(
+      "orphans",
+      "ublk devices that nobody serves and no volume waits for",
+      (command) =>
+        page(command, "orphans [--remove]", [
+          "Devices whose server is gone and that belong to no volume that is configured or running.",
+          "Their requests hang until they are removed.",
+        ]).option("remove", { type: "boolean", default: false, describe: "remove them; their requests fail" }),
+      ({ remove }) => handleOrphans(remove, json),
+    )
+    .command(
+      "daemon <name>",
+      "serve a volume in this process (what the service manager runs)",
+      (command) =>
+        page(withName(command), "daemon NAME", [
+          "Serves a volume until it is stopped. SIGTERM and SIGINT stop it unless its device is in use.",
+          "Tells systemd when it serves (sd_notify). Ends with 78 where trying again is of no use.",
+        ]),
+      async ({ name }) => {
+        process.exitCode = await serve(name);
+      },
+    )
+    .command(
+      "completion [shell]",
+      "print a script that completes sluice's command line in a shell",
+      (command) =>
+        page(
+          command,
+          "completion [bash|zsh|fish]",
+          ["Prints a script that completes commands, options and names of volumes."],
+          ['eval "$(sluice completion bash)"', "in ~/.bashrc"],
+          ["$0 completion fish | source", "in config.fish"],
+        ).positional("shell", { choices: SHELLS, default: DEFAULT_SHELL, describe: "for which shell" }),
+      ({ shell }) => {
+        process.stdout.write(completionScript(shell));
+      },
+    )
+    .completion("completion-words", false, complete)
+    .option("json", { type: "boolean", default: false, describe: "print JSON, errors too", global: true })
+    .demandCommand(1, "name a command")
+    .recommendCommands()
+    .strict(!completes)
+    .wrap(Math.min(120, process.stdout.columns || 100))
+    .epilogue(EPILOGUE)
+    .version(version())
+    .help()
+    .exitProcess(completes)
+    .showHelpOnFail(false)
+    .fail((message: string | null, error: Error | undefined) => {
+      if (error !== undefined && error.name !== "YError") throw error;
+      throw new UblkError("EUSAGE", `${usageFault(message ?? error?.message ?? "wrong usage")} (see sluice --help)`);
+    });
+}
+
+/** What yargs says of the words on the command line, in one line. */
+function usageFault(message: string): string {
+  if (message.startsWith("Not enough non-option arguments")) return "the name of a volume is missing";
+  return message.replaceAll(/\s*\n\s*/g, " ");
+}

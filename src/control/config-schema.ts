@@ -1,0 +1,139 @@
+/**
+ * The keys of a configuration file: type, range and default of each, and what must hold between them.
+ *
+ * Every refusal says what is wanted instead; what was found is added where the fault is told (config-faults.ts). The same
+ * keys are described for people in docs/configuration.md, and a test holds the two together.
+ */
+import { z } from "zod";
+import { errnoByName } from "../ublk/errors.ts";
+import { parseSize } from "./sizes.ts";
+
+/** Each filter may take a place in the path of a request, which has room for 16 layers. */
+const FILTERS_MAX = 8;
+const DELAY_MAX_MS = 3_600_000;
+const BLOCK_BYTES = [512, 1024, 2048, 4096] as const;
+const OPERATIONS = ["read", "write", "flush", "discard", "write-zeroes"] as const;
+const TARGETS = ["file", "memory", "null"] as const;
+const FILTERS = ["error", "delay", "trace"] as const;
+
+/** `"a", "b" or "c"`. */
+function choice(words: readonly (string | number)[]): string {
+  const shown = words.map((word) => JSON.stringify(word));
+  return `${shown.slice(0, -1).join(", ")} or ${shown.at(-1) ?? ""}`;
+}
+
+function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
+  return z.enum(words, { error: `wanted ${choice(words)}` });
+}
+
+function wholeNumber(min: number, max: number): z.ZodType<number> {
+  const error = `wanted a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+/** Bytes, as a number or as a text with a unit. */
+function size(min: 0 | 1): z.ZodType<number> {
+  const error = 'wanted a size such as "10GiB"';
+  return z.unknown().transform((value, context): number => {
+    const bytes = typeof value === "string" ? parseSize(value) : value;
+    if (typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= min) return bytes;
+    context.issues.push({ code: "custom", message: error, input: value });
+    return z.NEVER;
+  });
+}
+
+const path = z
+  .string({ error: "wanted an absolute path" })
+  .startsWith("/", { error: "wanted an absolute path" })
+  .refine((text) => !text.includes("\0"), { error: "wanted a path without a NUL" });
+const operations = z
+  .array(oneOf(OPERATIONS), { error: `wanted a list of ${choice(OPERATIONS)}` })
+  .nonempty({ error: `wanted a list of ${choice(OPERATIONS)}` });
+const errnoWanted = "wanted the name of an errno, such as EIO";
+const errno = z
+  .string({ error: errnoWanted })
+  .refine((name) => errnoByName(name) !== undefined, { error: errnoWanted });
+const rateWanted = "wanted a number from 0 to 1";
+const delayWanted = `wanted milliseconds above 0, to ${DELAY_MAX_MS}`;
+
+const errorFilter = z.strictObject({
+  kind: z.literal("error"),
+  errno: errno.default("EIO"),
+  rate: z.number({ error: rateWanted }).min(0, { error: rateWanted }).max(1, { error: rateWanted }).default(1),
+  operations: operations.optional(),
+  offset: size(0).optional(),
+  length: size(1).optional(),
+  seed: wholeNumber(1, 0x7fffffff).default(1),
+});
+const delayFilter = z.strictObject({
+  kind: z.literal("delay"),
+  ms: z.number({ error: delayWanted }).positive({ error: delayWanted }).max(DELAY_MAX_MS, { error: delayWanted }),
+  operations: operations.optional(),
+});
+const traceFilter = z.strictObject({ kind: z.literal("trace"), file: path });
+
+const filtersWanted = `wanted at most ${FILTERS_MAX} tables, each headed [[filter]]`;
+
+export const configSchema = z.strictObject({
+  target: oneOf(TARGETS).default("file"),
+  path: path.optional(),
+  size: size(1).optional(),
+  logical_block_size: z.literal(BLOCK_BYTES, { error: `wanted ${choice(BLOCK_BYTES)}` }).default(512),
+  read_only: z.boolean({ error: "wanted true or false" }).default(false),
+  queues: wholeNumber(1, 64).default(1),
+  queue_depth: wholeNumber(1, 4096).default(128),
+  device: wholeNumber(0, 1_048_575).optional(),
+  filter: z
+    .array(
+      z.discriminatedUnion("kind", [errorFilter, delayFilter, traceFilter], { error: `wanted ${choice(FILTERS)}` }),
+      { error: filtersWanted },
+    )
+    .max(FILTERS_MAX, { error: filtersWanted })
+    .default([]),
+});
+
+export type ConfigTable = z.output<typeof configSchema>;
+
+/** Keys by the kind of the table in which they stand; "" is the top of the file. */
+export const KEYS: Readonly<Record<string, readonly string[]>> = {
+  "": Object.keys(configSchema.shape),
+  error: Object.keys(errorFilter.shape),
+  delay: Object.keys(delayFilter.shape),
+  trace: Object.keys(traceFilter.shape),
+};
+
+export interface Conflict {
+  readonly key: string;
+  readonly message: string;
+}
+
+/**
+ * What must hold between keys. Looks at each key by itself, so that a conflict is told together with the faults of other
+ * keys; a key that is itself at fault takes part in no conflict.
+ */
+export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const valid = <K extends keyof ConfigTable>(key: K): ConfigTable[K] | undefined =>
+    configSchema.shape[key].safeParse(table[key]).data as ConfigTable[K] | undefined;
+  const fault = (key: string, message: string): void => void conflicts.push({ key, message });
+  const target = valid("target");
+  const bytes = valid("size");
+  const blockBytes = valid("logical_block_size");
+  if (target === "file" && table["path"] === undefined) {
+    fault("path", "wanted the path of a file or block device, found none");
+  }
+  if (target !== undefined && target !== "file" && table["path"] !== undefined) {
+    fault("path", `is for target = "file" alone, found target = "${target}"`);
+  }
+  if (target !== undefined && target !== "file" && table["size"] === undefined) {
+    fault("size", `wanted the size of the ${target} volume, such as "1GiB", found none`);
+  }
+  if (bytes !== undefined && blockBytes !== undefined && bytes % blockBytes !== 0) {
+    fault("size", `wanted a multiple of logical_block_size = ${blockBytes}, found ${bytes} bytes`);
+  }
+  valid("filter")?.forEach((filter, index) => {
+    if (filter.kind !== "error" || (filter.offset === undefined) === (filter.length === undefined)) return;
+    fault(`filter[${index}]`, "wanted offset and length together, found one of them");
+  });
+  return conflicts;
+}

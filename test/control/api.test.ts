@@ -1,0 +1,181 @@
+/** The control API on a real socket, over a volume that is none. */
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { serveApi } from "../../src/control/api.ts";
+import { ask, askResize, askStatus, askStop } from "../../src/control/client.ts";
+import { UblkError } from "../../src/ublk/errors.ts";
+import { sampleStatus, SampleVolume } from "./sample.ts";
+
+interface Answer {
+  readonly status: number;
+  readonly type: string | undefined;
+  readonly text: string;
+}
+
+async function directory(t: ExecutionContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "sluice-"));
+  t.teardown(() => rm(path, { recursive: true }));
+  return path;
+}
+
+async function serving(t: ExecutionContext): Promise<{ volume: SampleVolume; socketPath: string }> {
+  const volume = new SampleVolume();
+  const socketPath = `${await directory(t)}/data.sock`;
+  const server = await serveApi(socketPath, volume);
+  t.teardown(() => server.close());
+  return { volume, socketPath };
+}
+
+async function send(socketPath: string, method: string, path: string, body?: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request({ socketPath, method, path, agent: false }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part: string) => (text += part));
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, type: response.headers["content-type"], text }),
+      );
+    });
+    outgoing.on("error", reject);
+    outgoing.end(body);
+  });
+}
+
+/** The code of a refusal, which must have a message too. */
+function refusal({ text }: Answer): string {
+  const { error } = JSON.parse(text) as { error: { code: string; message: string } };
+  if (error.message === "") throw new Error("a refusal without a message");
+  return error.code;
+}
+
+test("GET /v1/status gives the status as JSON", async (t) => {
+  const { socketPath } = await serving(t);
+  const answer = await send(socketPath, "GET", "/v1/status");
+  t.is(answer.status, 200);
+  t.is(answer.type, "application/json");
+  t.deepEqual(JSON.parse(answer.text), JSON.parse(JSON.stringify(sampleStatus())));
+});
+
+test("GET /v1/metrics gives Prometheus' text format", async (t) => {
+  const { socketPath } = await serving(t);
+  const answer = await send(socketPath, "GET", "/v1/metrics");
+  t.is(answer.status, 200);
+  t.is(answer.type, "text/plain; version=0.0.4");
+  t.regex(answer.text, /^# HELP /);
+});
+
+test("POST /v1/stop stops, by force only when it is told so", async (t) => {
+  const { socketPath, volume } = await serving(t);
+  for (const body of [undefined, "{}", '{"force":false}', '{"force":true}']) {
+    t.is((await send(socketPath, "POST", "/v1/stop", body)).status, 200);
+  }
+  t.deepEqual(volume.calls, ["stop false", "stop false", "stop false", "stop true"]);
+});
+
+test("POST /v1/resize takes a size in bytes, or none", async (t) => {
+  const { socketPath, volume } = await serving(t);
+  t.is((await send(socketPath, "POST", "/v1/resize", '{"sizeBytes":4096}')).text, '{"sizeBytes":4096}\n');
+  t.is((await send(socketPath, "POST", "/v1/resize")).text, '{"sizeBytes":1024}\n');
+  t.deepEqual(volume.calls, ["resize 4096", "resize undefined"]);
+});
+
+const REFUSED = [
+  ["GET", "/", undefined, 404, "ENOENT"],
+  ["GET", "/v1/status/", undefined, 404, "ENOENT"],
+  ["GET", "/constructor", undefined, 404, "ENOENT"],
+  ["POST", "/v1/status", undefined, 405, "EMETHOD"],
+  ["DELETE", "/v1/stop", undefined, 405, "EMETHOD"],
+  ["POST", "/v1/stop", "{", 400, "EREQUEST"],
+  ["POST", "/v1/stop", "[]", 400, "EREQUEST"],
+  ["POST", "/v1/stop", '{"force":1}', 400, "EREQUEST"],
+  ["POST", "/v1/stop", '{"forced":true}', 400, "EREQUEST"],
+  ["POST", "/v1/resize", '{"sizeBytes":"1GiB"}', 400, "EREQUEST"],
+  ["POST", "/v1/resize", '{"sizeBytes":-1}', 400, "EREQUEST"],
+  ["POST", "/v1/resize", '{"sizeBytes":1e300}', 400, "EREQUEST"],
+  ["POST", "/v1/stop", `{"force":true${" ".repeat(5000)}}`, 413, "ETOOLARGE"],
+] as const;
+
+for (const [method, path, body, status, code] of REFUSED) {
+  test(`refused: ${method} ${path} ${(body ?? "").slice(0, 40)}`, async (t) => {
+    const { socketPath, volume } = await serving(t);
+    const answer = await send(socketPath, method, path, body);
+    t.is(answer.status, status);
+    t.is(refusal(answer), code);
+    t.deepEqual(volume.calls, []);
+    t.is((await send(socketPath, "GET", "/v1/status")).status, 200, "it goes on serving");
+  });
+}
+
+test("what the volume throws is answered with its code, and a fitting status", async (t) => {
+  const { socketPath, volume } = await serving(t);
+  for (const [code, status] of [
+    ["EBUSY", 409],
+    ["ESIZE", 400],
+    ["EOPNOTSUPP", 501],
+    ["EWHATEVER", 500],
+  ] as const) {
+    volume.error = new UblkError(code, "it cannot be");
+    const answer = await send(socketPath, "POST", "/v1/stop");
+    t.is(answer.status, status);
+    t.deepEqual(JSON.parse(answer.text), { error: { code, message: "it cannot be" } });
+  }
+  volume.error = new Error("a fault of ours");
+  t.is(refusal(await send(socketPath, "GET", "/v1/status")), "EINTERNAL");
+});
+
+test("what is no HTTP does not end the daemon", async (t) => {
+  const { socketPath } = await serving(t);
+  const connection = connect(socketPath);
+  connection.end("\0\0\0 nonsense\r\n\r\n");
+  connection.resume();
+  await once(connection, "close");
+  t.is((await send(socketPath, "GET", "/v1/status")).status, 200);
+});
+
+test("nobody but its owner can open the socket, nor see its directory", async (t) => {
+  const parent = await directory(t);
+  const server = await serveApi(`${parent}/run/data.sock`, new SampleVolume());
+  t.teardown(() => server.close());
+  t.is((await stat(`${parent}/run/data.sock`)).mode & 0o777, 0o600);
+  t.is((await stat(`${parent}/run`)).mode & 0o777, 0o700);
+});
+
+test("a socket that a dead daemon left is replaced", async (t) => {
+  const path = `${await directory(t)}/data.sock`;
+  await writeFile(path, "");
+  const server = await serveApi(path, new SampleVolume());
+  t.teardown(() => server.close());
+  t.is((await send(path, "GET", "/v1/status")).status, 200);
+});
+
+test.serial("the client asks, and throws what it is answered", async (t) => {
+  const runtime = await directory(t);
+  process.env["SLUICE_RUNTIME_DIR"] = runtime;
+  t.teardown(() => delete process.env["SLUICE_RUNTIME_DIR"]);
+  const volume = new SampleVolume();
+  const server = await serveApi(`${runtime}/data.sock`, volume);
+  t.teardown(() => server.close());
+  t.is((await askStatus("data")).device.path, "/dev/ublkb3");
+  t.is(await askResize("data", 4096), 4096);
+  await askStop("data", true);
+  t.deepEqual(volume.calls, ["status", "resize 4096", "stop true"]);
+  volume.error = new UblkError("EBUSY", "/dev/ublkb3 is in use: mounted at /mnt");
+  await t.throwsAsync(askStop("data", false), { code: "EBUSY", message: "/dev/ublkb3 is in use: mounted at /mnt" });
+});
+
+test.serial("the client tells a volume that does not run from one that ends meanwhile", async (t) => {
+  const runtime = await directory(t);
+  process.env["SLUICE_RUNTIME_DIR"] = runtime;
+  t.teardown(() => delete process.env["SLUICE_RUNTIME_DIR"]);
+  await t.throwsAsync(askStatus("data"), { code: "ENOTRUNNING", message: /sluice up data/ });
+  await mkdir(`${runtime}/x`);
+  const dying = createServer((connection) => connection.destroy());
+  dying.listen(`${runtime}/data.sock`);
+  await once(dying, "listening");
+  t.teardown(() => dying.close());
+  await t.throwsAsync(ask("data", "GET", "/v1/status"), { code: "EGONE" });
+});
