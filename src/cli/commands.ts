@@ -125,6 +125,12 @@ async function check(name: string, json: boolean): Promise<void> {
 /** Parses `words`, the command line without the program, and runs what they say. Wrong usage is thrown as EUSAGE. */
 export function parserFor(words: readonly string[], json: boolean): Argv {
   const completes = words.includes("--get-yargs-completions");
+  /** What a command does, unless its line is only being completed. */
+  const act = <A>(action: (given: A) => unknown): ((given: A) => Promise<void>) => {
+    return async (given) => {
+      if (!completes) await action(given);
+    };
+  };
   return yargs([...words])
     .scriptName("sluice")
     .usage(
@@ -152,7 +158,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
             default: false,
             describe: "be the daemon, and log to standard error",
           }),
-      async ({ name, timeout, foreground }) => {
+      act(async ({ name, timeout, foreground }) => {
         const config = await readConfig(name);
         if (foreground) {
           process.exitCode = await serve(name);
@@ -160,7 +166,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
         }
         const status = await startService(config.name, timeout * 1000);
         print(json, status, () => `${status.device.path} (${status.device.link}), ${formatSize(status.sizeBytes)}`);
-      },
+      }),
     )
     .command(
       "down <name>",
@@ -188,10 +194,10 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
             requiresArg: true,
             describe: "seconds to wait for the device to come out of use",
           }),
-      async ({ name, force, wait }) => {
+      act(async ({ name, force, wait }) => {
         await stopService(volumeName(name), force, wait * 1000);
         print(json, { stopped: true }, () => `${name} is stopped`);
-      },
+      }),
     )
     .command(
       "status [name]",
@@ -209,7 +215,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
         )
           .positional("name", { type: "string", describe: "name of the volume" })
           .option("metrics", { type: "boolean", default: false, describe: "the numbers in Prometheus' format" }),
-      ({ name, metrics }) => showStatus(name, metrics, json),
+      act(({ name, metrics }) => showStatus(name, metrics, json)),
     )
     .command(
       "list",
@@ -219,7 +225,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           "Volumes that are configured or running, and every ublk device of this machine, also those of",
           "other servers and those that nobody serves.",
         ]),
-      () => listVolumes(json),
+      act(() => listVolumes(json)),
     )
     .command(
       "resize <name> [size]",
@@ -239,10 +245,10 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           type: "string",
           describe: "bytes, or with a unit: K, M, G, T, P (powers of 1024)",
         }),
-      async ({ name, size }) => {
+      act(async ({ name, size }) => {
         const sizeBytes = await askResize(volumeName(name), sizeArgument(size));
         print(json, { sizeBytes }, () => `${name} has ${formatSize(sizeBytes)}`);
-      },
+      }),
     )
     .command(
       "check <name>",
@@ -258,17 +264,17 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           ["$0 check data", "the volume of /etc/sluice/data.toml"],
           ["$0 check ./draft.toml", "a file that is not in place yet"],
         ),
-      ({ name }) => check(name, json),
+      act(({ name }) => check(name, json)),
     )
     .command(
       "features",
       "what this kernel's ublk can, and what sluice uses of it",
       (command) =>
         page(command, "features", ["The features of this kernel's ublk driver, and what sluice uses each for."]),
-      async () => {
+      act(async () => {
         const rows = await kernelFeatures();
         print(json, rows, () => table(rows.map((row) => [row.feature, row.available ? "yes" : "no", row.use ?? ""])));
-      },
+      }),
     )
     .command(
       "orphans",
@@ -278,7 +284,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           "Devices whose server is gone and that belong to no volume that is configured or running.",
           "Their requests hang until they are removed.",
         ]).option("remove", { type: "boolean", default: false, describe: "remove them; their requests fail" }),
-      ({ remove }) => handleOrphans(remove, json),
+      act(({ remove }) => handleOrphans(remove, json)),
     )
     .command(
       "daemon <name>",
@@ -288,9 +294,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           "Serves a volume until it is stopped. SIGTERM and SIGINT stop it unless its device is in use.",
           "Tells systemd when it serves (sd_notify). Ends with 78 where trying again is of no use.",
         ]),
-      async ({ name }) => {
+      act(async ({ name }) => {
         process.exitCode = await serve(name);
-      },
+      }),
     )
     .command(
       "completion [shell]",
@@ -303,9 +309,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           ['eval "$(sluice completion bash)"', "in ~/.bashrc"],
           ["$0 completion fish | source", "in config.fish"],
         ).positional("shell", { choices: SHELLS, default: DEFAULT_SHELL, describe: "for which shell" }),
-      ({ shell }) => {
+      act(({ shell }) => {
         process.stdout.write(completionScript(shell));
-      },
+      }),
     )
     .completion("completion-words", false, complete)
     .option("json", { type: "boolean", default: false, describe: "print JSON, errors too", global: true })

@@ -3,7 +3,7 @@
  *
  * The scripts hold nothing that could grow old: words come from `sluice --get-yargs-completions WORD...`.
  */
-import { readdir } from "node:fs/promises";
+import { readdirSync } from "node:fs";
 import { configDirectory } from "../control/paths.ts";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -50,19 +50,26 @@ interface Words {
 }
 type Defaults = (answer: (error: Error | null, words: string[] | undefined) => void) => void;
 
-/** Commands and options as yargs knows them, and names of volumes where one may stand. */
+/**
+ * Commands and options as yargs knows them, and names of volumes where one may stand. Answers at once: yargs goes on to run
+ * the command that is being completed as soon as it is not kept from it.
+ */
 export function complete(current: string, argv: Words, defaults: Defaults, done: (words: string[]) => void): void {
   const [, command, ...rest] = argv._.map(String);
-  const before = current === "" ? rest : rest.slice(0, -1);
+  const before = rest.at(-1) === current ? rest.slice(0, -1) : rest;
   defaults((_error, words = []) => {
     if (command === "completion") done([...SHELLS]);
     else if (command === undefined || !TAKES_VOLUME.has(command) || before.length > 0 || current.startsWith("-")) {
       done(words);
-    } else void volumeNames().then((names) => done(names.filter((name) => name.startsWith(current))));
+    } else done(volumeNames().filter((name) => name.startsWith(current)));
   });
 }
 
-async function volumeNames(): Promise<string[]> {
-  const entries = await readdir(configDirectory()).catch(() => []);
-  return entries.filter((entry) => entry.endsWith(".toml")).map((entry) => entry.slice(0, -".toml".length));
+function volumeNames(): string[] {
+  try {
+    const entries = readdirSync(configDirectory());
+    return entries.filter((entry) => entry.endsWith(".toml")).map((entry) => entry.slice(0, -".toml".length));
+  } catch {
+    return [];
+  }
 }

@@ -8,12 +8,19 @@
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Device } from "../ublk/device.ts";
 import { openers, syncBlockDevice, type Opener } from "../ublk/devices.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
 
 const execute = promisify(execFile);
+
+/** Programs that open a device for a moment only. */
+const PASSERS_BY = /^(\(udev-worker\)|systemd-udevd|udevadm|blkid|partx)$/;
+/** How long they may take before they are users like any other. */
+const PASSING_MS = 5_000;
+const RETRY_MS = 50;
 
 /** "mounted at /mnt, open in process 12 (dd)". */
 export function describeOpeners(found: readonly Opener[]): string {
@@ -40,22 +47,45 @@ function inUse(device: Device, found: readonly Opener[]): UblkError {
 
 /** Throws EBUSY, naming who uses the device, while it is in use and not forced. */
 export async function stopCleanly(device: Device, force: boolean): Promise<void> {
-  const found = await openers(device.id);
   if (force) {
-    for (const opener of found) if (opener.kind === "mount") await execute("sync", ["--file-system", opener.where]);
+    for (const opener of await openers(device.id)) {
+      if (opener.kind === "mount") await execute("sync", ["--file-system", opener.where]);
+    }
     await syncBlockDevice(device.id);
     await device.stop();
     return;
   }
+  const found = await lastingOpeners(device.id);
   if (found.length > 0) throw inUse(device, found);
   await syncBlockDevice(device.id);
-  if (device.features.has("SAFE_STOP_DEV")) {
-    await device.tryStop().catch(async (error: unknown) => {
-      throw codeOf(error) === "EBUSY" ? inUse(device, await openers(device.id)) : error;
-    });
-    return;
+  if (device.features.has("SAFE_STOP_DEV")) await stopUnlessOpen(device);
+  else await stopExclusively(device);
+}
+
+/** Who has the device open, once udev has looked at it: it does so whenever a device appears or was written to. */
+async function lastingOpeners(id: number): Promise<Opener[]> {
+  const deadline = performance.now() + PASSING_MS;
+  for (;;) {
+    const found = await openers(id);
+    const onlyPassing = found.every((opener) => opener.kind === "process" && PASSERS_BY.test(opener.command));
+    if (found.length === 0 || !onlyPassing || performance.now() > deadline) return found;
+    await sleep(RETRY_MS);
   }
-  await stopExclusively(device);
+}
+
+async function stopUnlessOpen(device: Device): Promise<void> {
+  const deadline = performance.now() + PASSING_MS;
+  for (;;) {
+    try {
+      await device.tryStop();
+      return;
+    } catch (error) {
+      if (codeOf(error) !== "EBUSY") throw error;
+      const found = await lastingOpeners(device.id);
+      if (found.length > 0 || performance.now() > deadline) throw inUse(device, found);
+    }
+    await sleep(RETRY_MS);
+  }
 }
 
 /** For kernels that cannot refuse by themselves: while we hold the device exclusively, nobody can mount it. */
