@@ -52,7 +52,8 @@ export async function stopCleanly(device: Device, force: boolean): Promise<void>
       if (opener.kind === "mount") await execute("sync", ["--file-system", opener.where]);
     }
     await syncBlockDevice(device.id);
-    await device.stop();
+    // Who uses it may go on for long; removal would wait for that.
+    await device.stop({ removeLater: true });
     return;
   }
   const found = await lastingOpeners(device.id);

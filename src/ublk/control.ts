@@ -183,6 +183,11 @@ export class ControlPlane implements Disposable, CompletionHandler {
     await this.#run({ name: "DEL_DEV", device: id }, options);
   }
 
+  /** As `remove`, without the wait: the number is free once nobody has the device open any more. Since Linux 6.9. */
+  async removeLater(id: number, options?: CommandOptions): Promise<void> {
+    await this.#run({ name: "DEL_DEV_ASYNC", device: id }, options);
+  }
+
   /** First half of a recovery: the kernel forgets the dead server. EBUSY while its remains are still there. */
   async startRecovery(id: number, options?: CommandOptions): Promise<void> {
     await this.#run({ name: "START_USER_RECOVERY", device: id }, options);

@@ -65,6 +65,8 @@ export interface DeviceOptions extends CommandOptions {
 export interface StopOptions extends CommandOptions {
   /** Called when /dev/ublkbN is gone, before the device is removed: removal waits until nobody has it open any more. */
   readonly beforeRemoval?: () => Promise<void>;
+  /** Do not wait for those who still have it open: the number stays taken until they let go. */
+  readonly removeLater?: boolean;
 }
 
 export interface RecoveryOptions extends CommandOptions {
@@ -323,7 +325,7 @@ export class Device implements AsyncDisposable {
    * a recoverable device is lost, so sync first.
    */
   async stop(options?: StopOptions): Promise<void> {
-    await this.#end((): Promise<void> => this.#control.stop(this.id, options), options?.beforeRemoval);
+    await this.#end((): Promise<void> => this.#control.stop(this.id, options), options);
   }
 
   /** As `stop`, but refused with EBUSY while anybody has the device open. Needs SAFE_STOP_DEV of the kernel. */
@@ -331,7 +333,7 @@ export class Device implements AsyncDisposable {
     await this.#end((): Promise<void> => this.#control.tryStop(this.id, options));
   }
 
-  async #end(stop: () => Promise<void>, beforeRemoval?: () => Promise<void>): Promise<void> {
+  async #end(stop: () => Promise<void>, options?: StopOptions): Promise<void> {
     if (this.#state !== "live") return;
     this.#state = "ending";
     try {
@@ -341,8 +343,8 @@ export class Device implements AsyncDisposable {
       throw error;
     }
     await Promise.allSettled(this.#threads.map((thread) => thread.ended));
-    await beforeRemoval?.();
-    await this.#closeAndRemove();
+    await options?.beforeRemoval?.();
+    await this.#closeAndRemove(options?.removeLater === true);
   }
 
   /** The end of a device that never lived. */
@@ -364,9 +366,10 @@ export class Device implements AsyncDisposable {
     this.#closeFile();
   }
 
-  async #closeAndRemove(): Promise<void> {
+  async #closeAndRemove(later: boolean): Promise<void> {
     this.#closeFile();
-    await this.#control.remove(this.id);
+    if (later) await this.#control.removeLater(this.id);
+    else await this.#control.remove(this.id);
     this.#control[Symbol.dispose]();
     this.#state = "gone";
   }
