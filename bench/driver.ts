@@ -2,132 +2,57 @@
  * The driver beside its peers, in one guest run on one kernel: sluice's null and file targets, the kernel's own ublk server
  * in C (kublk), and the loop device. Medians of several rounds, in which all peers take turns; ratios, not times.
  */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { DriverMeasurement, Sample } from "./guest/driver.ts";
+import type { DriverMeasurement, DriverOrder } from "./guest/driver.ts";
+import { describe, rowsOf } from "./report.ts";
 
-const execute = promisify(execFile);
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const RESULTS = join(ROOT, "bench/results");
+const GUEST_MEMORY = "3G";
+const GUEST_SECONDS = 7200;
 
-/** What must be reached beside kublk. */
-const IOPS_WANTED = 0.95;
-const CPU_WANTED = 1.2;
-
-export interface BenchOptions {
+export interface BenchOptions extends Omit<DriverOrder, "kublk"> {
   readonly kernel: string;
-  readonly rounds: number;
 }
 
-interface Row {
-  readonly load: string;
-  readonly ours: string;
-  readonly peer: string;
-  readonly iops: number;
-  readonly iopsRatio: number;
-  readonly cpuUs: number;
-  readonly cpuRatio: number;
-}
-
-const PAIRS = [
-  ["sluice null", "kublk null"],
-  ["sluice file", "kublk loop"],
-  ["sluice file", "loop device"],
-] as const;
-
-export async function driver({ kernel, rounds }: BenchOptions): Promise<{ result: unknown; text: string }> {
-  const { stdout } = await execute(join(ROOT, "scripts/kublk"));
-  const out = await mkdtemp(join(tmpdir(), "sluice-bench-"));
-  const environment = { ...process.env, KUBLK: stdout.trim(), ROUNDS: String(rounds), SLUICE_VM_OUT: out };
-  const command = [
-    "--kernel",
-    kernel,
-    "--mem",
-    "3G",
-    "--timeout",
-    "3600",
-    "--",
-    "node_modules/.bin/node",
-    "bench/guest/driver.ts",
-  ];
-  await execute(join(ROOT, "scripts/vm"), command, {
-    cwd: ROOT,
-    env: { ...environment, SLUICE_VM_ENV: "KUBLK ROUNDS" },
-    maxBuffer: 2 ** 26,
-  });
-  const measured = JSON.parse(await readFile(join(out, "driver.json"), "utf8")) as DriverMeasurement;
-  await rm(out, { recursive: true });
+export async function driver(options: BenchOptions): Promise<{ result: unknown; text: string }> {
+  const { kernel, rounds, requests, load, nullOnly } = options;
+  const { stdout } = await promisify(execFile)(join(ROOT, "scripts/kublk"));
+  const measured = await measureInGuest(kernel, { kublk: stdout.trim(), rounds, requests, load, nullOnly });
   const rows = rowsOf(measured.samples);
   const result = { kernel: measured.kernel, rounds, rows, memory: measured.memory, start: measured.start };
-  const directory = join(process.env["SLUICE_CACHE"] ?? join(homedir(), ".cache/sluice"), "results");
-  await mkdir(directory, { recursive: true });
-  const saved = join(directory, `driver-${kernel}.json`);
+  await mkdir(RESULTS, { recursive: true });
+  const saved = join(RESULTS, `driver-${kernel}.json`);
   await writeFile(saved, `${JSON.stringify({ ...result, samples: measured.samples }, null, 2)}\n`);
-  return { result, text: `${describe(measured, rows)}\nSaved as ${saved}` };
+  return { result, text: `${describe(measured, rounds, rows)}\nSaved as ${saved}` };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
-}
-
-function rowsOf(samples: readonly Sample[]): Row[] {
-  const of = (peer: string, load: string, key: "iops" | "cpuUs"): number =>
-    median(samples.filter((sample) => sample.peer === peer && sample.load === load).map((sample) => sample[key]));
-  const loads = [...new Set(samples.map(({ load }) => load))];
-  return loads.flatMap((load) =>
-    PAIRS.map(([ours, peer]) => ({
-      load,
-      ours,
-      peer,
-      iops: of(ours, load, "iops"),
-      iopsRatio: of(ours, load, "iops") / of(peer, load, "iops"),
-      cpuUs: of(ours, load, "cpuUs"),
-      cpuRatio: of(ours, load, "cpuUs") / of(peer, load, "cpuUs"),
-    })),
-  );
-}
-
-function describe({ kernel, memory, start }: DriverMeasurement, rows: readonly Row[]): string {
-  const lines = rows.map((row) => {
-    const against = row.peer.startsWith("kublk");
-    const verdict = !against
-      ? ""
-      : [
-          row.iopsRatio >= IOPS_WANTED ? "" : `IOPS below ${IOPS_WANTED}`,
-          row.cpuRatio <= CPU_WANTED ? "" : `CPU above ${CPU_WANTED}`,
-        ]
-          .filter((text) => text !== "")
-          .join(", ") || "reached";
-    const cpu = against ? row.cpuRatio.toFixed(2) : "-";
-    return [
-      row.load,
-      row.ours,
-      row.peer,
-      Math.round(row.iops),
-      row.iopsRatio.toFixed(2),
-      row.cpuUs.toFixed(1),
-      cpu,
-      verdict,
-    ];
-  });
-  const head = ["load", "ours", "peer", "IOPS", "ratio", "CPU µs", "ratio", ""];
-  const table = [head, ...lines].map((cells) =>
-    cells
-      .map((cell, column) => String(cell).padEnd([18, 12, 12, 8, 6, 8, 6, 0][column] ?? 0))
-      .join(" ")
-      .trimEnd(),
-  );
-  const MIB = 2 ** 20;
-  return [
-    `Linux ${kernel}; medians; CPU is the server's own time for a request (the loop device has no process)`,
-    ...table,
-    `resident memory at depth 128: ${(memory.residentBytes / MIB).toFixed(0)} MiB after the load, grown by ${((memory.residentBytes - memory.firstBytes) / MIB).toFixed(1)} MiB over ${memory.requests} requests`,
-    `start to device present, ms: ${Object.entries(start)
-      .map(([part, ms]) => `${part} ${Math.round(ms)}`)
-      .join(", ")}`,
-  ].join("\n");
+/** Boots the guest; how far it is goes to standard error. */
+async function measureInGuest(kernel: string, order: DriverOrder): Promise<DriverMeasurement> {
+  const out = await mkdtemp(join(tmpdir(), "sluice-bench-"));
+  try {
+    const options = ["--kernel", kernel, "--mem", GUEST_MEMORY, "--timeout", String(GUEST_SECONDS)];
+    const command = ["node_modules/.bin/node", "bench/guest/driver.ts"];
+    const vm = spawn(join(ROOT, "scripts/vm"), [...options, "--", ...command], {
+      cwd: ROOT,
+      stdio: ["ignore", 2, 2],
+      env: {
+        ...process.env,
+        BENCH_DRIVER: JSON.stringify(order),
+        SLUICE_VM_ENV: "BENCH_DRIVER",
+        SLUICE_VM_OUT: out,
+      },
+    });
+    const [status] = (await once(vm, "exit")) as [number | null];
+    if (status !== 0) throw new Error(`the guest run failed with status ${String(status)}`);
+    return JSON.parse(await readFile(join(out, "driver.json"), "utf8")) as DriverMeasurement;
+  } finally {
+    await rm(out, { recursive: true, force: true });
+  }
 }

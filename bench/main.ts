@@ -1,29 +1,61 @@
-/** npm run bench -- [NAME...] [--json] [--kernel 6.12|7.2] [--rounds N]: the side-by-side benchmarks. */
+/** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
 import { driver } from "./driver.ts";
 
 const BENCHMARKS = { driver } as const;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    json: { type: "boolean", default: false },
-    kernel: { type: "string", default: "6.12" },
-    rounds: { type: "string", default: "3" },
-  },
-});
+const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
+  --json              print the result as JSON
+  --kernel 6.12|7.2   the guest's kernel (default: 6.12)
+  --rounds N          rounds, of which the medians are taken (default: 3)
+  --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
+  --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
+  --null-only         only the null targets
+`;
 
-const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
-for (const name of names) {
-  if (!Object.hasOwn(BENCHMARKS, name)) {
-    process.stderr.write(`bench: there is no "${name}", only ${Object.keys(BENCHMARKS).join(", ")}\n`);
-    process.exit(2);
+function fail(message: string): never {
+  process.stderr.write(`bench: ${message}\n${USAGE}`);
+  process.exit(2);
+}
+
+function wholeNumber(option: string, text: string, least: number): number {
+  const value = Number(text);
+  return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
+}
+
+function readCommandLine(): { values: Parameters<typeof driver>[0] & { json: boolean }; names: string[] } {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: "boolean", default: false },
+        kernel: { type: "string", default: "6.12" },
+        rounds: { type: "string", default: "3" },
+        requests: { type: "string", default: "200000" },
+        load: { type: "string", default: "" },
+        "null-only": { type: "boolean", default: false },
+      },
+    });
+    return {
+      names: positionals,
+      values: {
+        json: values.json,
+        kernel: values.kernel,
+        rounds: wholeNumber("rounds", values.rounds, 1),
+        requests: wholeNumber("requests", values.requests, 0),
+        load: values.load,
+        nullOnly: values["null-only"],
+      },
+    };
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
   }
 }
-for (const name of names) {
-  const { result, text } = await BENCHMARKS[name as keyof typeof BENCHMARKS]({
-    kernel: values.kernel,
-    rounds: Number(values.rounds),
-  });
+
+const { values, names } = readCommandLine();
+const wanted = names.length > 0 ? names : Object.keys(BENCHMARKS);
+for (const name of wanted) if (!Object.hasOwn(BENCHMARKS, name)) fail(`there is no benchmark "${name}"`);
+for (const name of wanted) {
+  const { result, text } = await BENCHMARKS[name as keyof typeof BENCHMARKS](values);
   process.stdout.write(values.json ? `${JSON.stringify(result, null, 2)}\n` : `${text}\n`);
 }

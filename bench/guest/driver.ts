@@ -1,157 +1,92 @@
-/** The part of the driver benchmark that runs in the guest, as root. Leaves its samples in /mnt/out/driver.json. */
-import { execFile } from "node:child_process";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+/**
+ * The part of the driver benchmark that runs in the guest, as root. Leaves what it measured in /mnt/out/driver.json.
+ *
+ * The backing stores are RAM disks (brd), one a peer: direct I/O works on them for every peer, and nothing but the way to
+ * them differs.
+ */
+import { writeFile } from "node:fs/promises";
 import { release } from "node:os";
-import { promisify } from "node:util";
+import { LOADS, measure, putThrough, residentBytes, type Load, type Sample } from "./measure.ts";
+import { configure, run, startKublk, startLoop, sluicePeer, timeUp, up, type Peer, type StartTimes } from "./peers.ts";
 
-const execute = promisify(execFile);
-const SECONDS = 3;
-const TICKS_PER_SECOND = 100;
-const KUBLK = process.env["KUBLK"] ?? "";
-const ROUNDS = Number(process.env["ROUNDS"] ?? 3);
-
-export interface Sample {
-  readonly peer: string;
+/** What the host asks for, as JSON in BENCH_DRIVER. */
+export interface DriverOrder {
+  readonly kublk: string;
+  readonly rounds: number;
+  /** How many requests the memory is watched over. */
+  readonly requests: number;
+  /** Part of a load's name; empty for all loads. */
   readonly load: string;
-  readonly iops: number;
-  readonly p99Us: number;
-  /** CPU time of the server for a request, in microseconds; NaN where there is no process. */
-  readonly cpuUs: number;
+  /** Null targets only. */
+  readonly nullOnly: boolean;
+}
+
+/** Resident memory before and after a number of requests at depth 128. */
+export interface Memory {
+  readonly peer: string;
+  readonly requests: number;
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
 }
 
 export interface DriverMeasurement {
   readonly kernel: string;
   readonly samples: readonly Sample[];
-  readonly memory: { readonly firstBytes: number; readonly residentBytes: number; readonly requests: number };
-  readonly start: Readonly<Record<string, number>>;
+  readonly memory: readonly Memory[];
+  readonly start: StartTimes;
 }
 
-interface Peer {
-  readonly name: string;
-  readonly path: string;
-  /** Process that serves it. */
-  readonly pid: number | null;
+const RAM_DISK_KIB = 256 * 1024;
+
+async function startPeers({ kublk, nullOnly }: DriverOrder): Promise<{ peers: Peer[]; start: StartTimes }> {
+  await configure("null", 'target = "null"\nsize = "1GiB"');
+  const start = await timeUp("null");
+  const peers = [await sluicePeer("sluice null", "null"), await startKublk("kublk null", kublk, "-t", "null")];
+  if (!nullOnly) {
+    await run("modprobe", "-a", "loop", "brd", "rd_nr=3", `rd_size=${RAM_DISK_KIB}`);
+    for (const disk of ["ram0", "ram1", "ram2"])
+      await run("sh", "-c", `head -c ${RAM_DISK_KIB}K /dev/zero > /dev/${disk}`);
+    await configure("file", 'path = "/dev/ram0"');
+    await up("file");
+    peers.push(
+      await sluicePeer("sluice file", "file"),
+      await startKublk("kublk loop", kublk, "-t", "loop", "/dev/ram1"),
+      await startLoop("loop device", "/dev/ram2"),
+    );
+  }
+  for (const { device } of peers) await writeFile(`/sys/block/${device}/queue/scheduler`, "none");
+  return { peers, start };
 }
 
-const LOADS = [
-  ...[1, 32, 128].flatMap((depth) =>
-    ["randread", "randwrite"].map((rw) => ({ name: `${rw} 4k q${depth}`, rw, depth, bs: "4k" })),
-  ),
-  ...["read", "write"].map((rw) => ({ name: `${rw} 128k q32`, rw, depth: 32, bs: "128k" })),
-];
-
-async function sh(command: string): Promise<string> {
-  return (await execute("sh", ["-ec", command], { maxBuffer: 2 ** 26 })).stdout;
+async function watchMemory(peer: Peer, load: Load, requests: number): Promise<Memory> {
+  const pid = peer.pid ?? NaN;
+  const beforeBytes = await residentBytes(pid);
+  await putThrough(peer, load, requests);
+  return { peer: peer.name, requests, beforeBytes, afterBytes: await residentBytes(pid) };
 }
 
-/** Every thread of the process, those of io_uring's workers too. */
-async function cpuTicks(pid: number): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];
-  return Number(fields[11]) + Number(fields[12]);
+function tell(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
 
-async function residentBytes(pid: number): Promise<number> {
-  return Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
-}
+const order = JSON.parse(process.env["BENCH_DRIVER"] ?? "{}") as DriverOrder;
+const { peers, start } = await startPeers(order);
+tell(JSON.stringify(start));
 
-interface FioSide {
-  readonly iops: number;
-  readonly total_ios: number;
-  readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
-}
-
-async function measure(peer: Peer, load: (typeof LOADS)[number]): Promise<Sample> {
-  const before = peer.pid === null ? 0 : await cpuTicks(peer.pid);
-  const text = await sh(
-    `fio --name=bench --filename=${peer.path} --direct=1 --ioengine=libaio --rw=${load.rw} --bs=${load.bs} \
-     --iodepth=${load.depth} --time_based --runtime=${SECONDS} --size=100% --output-format=json`,
-  );
-  const after = peer.pid === null ? NaN : await cpuTicks(peer.pid);
-  const { jobs } = JSON.parse(text) as { jobs: { read: FioSide; write: FioSide }[] };
-  const side = load.rw.endsWith("read") ? jobs[0]?.read : jobs[0]?.write;
-  return {
-    peer: peer.name,
-    load: load.name,
-    iops: side?.iops ?? NaN,
-    p99Us: (side?.clat_ns.percentile?.["99.000000"] ?? NaN) / 1000,
-    cpuUs: (((after - before) / TICKS_PER_SECOND) * 1e6) / (side?.total_ios ?? NaN),
-  };
-}
-
-async function blockDevices(): Promise<string[]> {
-  return (await readdir("/sys/block")).filter((name) => name.startsWith("ublkb"));
-}
-
-async function added(start: () => Promise<unknown>): Promise<string> {
-  const before = await blockDevices();
-  await start();
-  const name = (await blockDevices()).find((device) => !before.includes(device));
-  if (name === undefined) throw new Error("no new device");
-  return name;
-}
-
-async function kublk(name: string, options: string): Promise<Peer> {
-  const device = await added(() => sh(`${KUBLK} add ${options} -q 1 -d 128 > /dev/null`));
-  const pids = (await sh("pgrep -f kublk")).trim().split("\n").map(Number);
-  return { name, path: `/dev/${device}`, pid: pids.at(-1) ?? null };
-}
-
-async function sluice(name: string, volume: string, config: string): Promise<Peer> {
-  await mkdir("/etc/sluice", { recursive: true });
-  await writeFile(`/etc/sluice/${volume}.toml`, config);
-  await sh(`bin/sluice up ${volume}`);
-  const status = JSON.parse(await sh(`bin/sluice status ${volume} --json`)) as {
-    pid: number;
-    device: { path: string };
-  };
-  return { name, path: status.device.path, pid: status.pid };
-}
-
-async function timed(action: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await action();
-  return performance.now() - start;
-}
-
-const moduleMs = await timed(() => sh("modprobe ublk_drv"));
-// One backing file a peer, on tmpfs, where direct I/O of all of them works: what is compared is the way to it.
-await sh(
-  "modprobe loop; for n in sluice kublk loop; do truncate -s 256M /dev/shm/$n.img; dd if=/dev/zero of=/dev/shm/$n.img bs=1M count=256 status=none; done",
-);
-const nodeMs = await timed(() => sh("node_modules/.bin/node -e 0"));
-let ours: Peer | undefined;
-const upMs = await timed(async () => {
-  ours = await sluice("sluice null", "null", 'target = "null"\nsize = "1GiB"\n');
-});
-if (ours === undefined) throw new Error("no volume");
-const loop = (await sh("losetup --find --show --direct-io=on /dev/shm/loop.img")).trim();
-const peers: Peer[] = [
-  ours,
-  await kublk("kublk null", "-t null"),
-  await sluice("sluice file", "file", 'path = "/dev/shm/sluice.img"\n'),
-  await kublk("kublk loop", "-t loop /dev/shm/kublk.img"),
-  { name: "loop device", path: loop, pid: null },
-];
-for (const { path } of peers) await sh(`echo none > /sys/block/${path.replace("/dev/", "")}/queue/scheduler`);
-
-const firstLoad = LOADS.at(4) as (typeof LOADS)[number];
-await measure(ours, firstLoad);
-const firstBytes = await residentBytes(ours.pid ?? 0);
 const samples: Sample[] = [];
-for (let round = 0; round < ROUNDS; round++) {
-  for (const load of LOADS) for (const peer of peers) samples.push(await measure(peer, load));
+for (let round = 1; round <= order.rounds; round++) {
+  for (const load of LOADS.filter(({ name }) => name.includes(order.load))) {
+    for (const peer of peers) {
+      const sample = await measure(peer, load);
+      samples.push(sample);
+      tell(`round ${round} ${JSON.stringify(sample)}`);
+    }
+  }
 }
-const { statistics } = JSON.parse(await sh("bin/sluice status null --json")) as {
-  statistics: { read: { count: number }; write: { count: number } };
-};
-const result: DriverMeasurement = {
-  kernel: release(),
-  samples,
-  memory: {
-    firstBytes,
-    residentBytes: await residentBytes(ours.pid ?? 0),
-    requests: statistics.read.count + statistics.write.count,
-  },
-  start: { "module load": moduleMs, "Node.js start": nodeMs, "sluice up": upMs },
-};
-await writeFile("/mnt/out/driver.json", JSON.stringify(result));
+
+const memory: Memory[] = [];
+const deepest = LOADS.find(({ depth }) => depth === 128) as Load;
+for (const peer of peers) {
+  if (peer.pid !== null && order.requests > 0) memory.push(await watchMemory(peer, deepest, order.requests));
+}
+await writeFile("/mnt/out/driver.json", JSON.stringify({ kernel: release(), samples, memory, start }));
