@@ -63,10 +63,17 @@ export class TraceTarget implements Target, Layer, CompletionHandler {
     }
     const name = OPERATION_NAMES[request.operation];
     const flags = `${request.fua ? "F" : ""}${request.noUnmap ? "N" : ""}` || "-";
-    const lost = this.#dropped > 0 ? `# ${this.#dropped} lines dropped\n` : "";
-    this.#dropped = 0;
     const microseconds = Math.round(this.#ring.returnedUs);
-    const line = `${lost}${microseconds} q${this.#queue} ${name} ${request.offset} ${request.length} ${flags} ${result}\n`;
+    this.#tellDropped();
+    this.#append(`${microseconds} q${this.#queue} ${name} ${request.offset} ${request.length} ${flags} ${result}\n`);
+  }
+
+  #tellDropped(): void {
+    if (this.#dropped > 0) this.#append(`# ${this.#dropped} lines dropped\n`);
+    this.#dropped = 0;
+  }
+
+  #append(line: string): void {
     const room = new Uint8Array((this.#buffers[this.#filling] as MappedMemory).buffer, this.#used);
     this.#used += this.#encoder.encodeInto(line, room).written;
   }
@@ -92,6 +99,9 @@ export class TraceTarget implements Target, Layer, CompletionHandler {
   close(): void {
     this.#next.close?.();
     this.#settle();
+    this.#drain();
+    this.#settle();
+    this.#tellDropped();
     this.#drain();
     this.#settle();
     for (const buffer of this.#buffers) buffer[Symbol.dispose]();

@@ -183,7 +183,7 @@ export const FEATURE_SINGLE_MMAP = 1;
 export const FEATURE_NODROP = 2;
 export const ENTER = { GETEVENTS: 1, REGISTERED_RING: 0x10 } as const;
 export const SQ_CQ_OVERFLOW = 2;
-export const REGISTER = { FILES: 2, EVENTFD: 4, RING_FDS: 20 } as const;
+export const REGISTER = { FILES: 2, EVENTFD: 4, RING_FDS: 20, UNREGISTER_RING_FDS: 21 } as const;
 export const OFFSET_SQES = 0x10000000;
 
 export const FSYNC_DATASYNC = 1;

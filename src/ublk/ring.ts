@@ -138,11 +138,20 @@ export class Ring implements Disposable {
     try {
       native.ringRegister(this.fd, REGISTER.RING_FDS, new Uint8Array(update.buffer), 1);
     } catch (error) {
-      if (codeOf(error) === "EINVAL") return;
+      // Unknown to this kernel, or the thread's table of them is full.
+      if (codeOf(error) === "EINVAL" || codeOf(error) === "EBUSY") return;
       throw error;
     }
     this.#blockWords[BLOCK.fd] = update.getUint32(0, true);
     this.#blockWords[BLOCK.flags] = ENTER.GETEVENTS | ENTER.REGISTERED_RING;
+  }
+
+  /** The thread's table has room for few of them, and keeps an entry longer than the ring that it stands for. */
+  #unregisterOwnDescriptor(): void {
+    if (((this.#blockWords[BLOCK.flags] as number) & ENTER.REGISTERED_RING) === 0) return;
+    const update = new Uint32Array(4);
+    update[0] = this.#blockWords[BLOCK.fd] as number;
+    native.ringRegister(this.fd, REGISTER.UNREGISTER_RING_FDS, new Uint8Array(update.buffer), 1);
   }
 
   /** Adds a receiver of completions; the number goes into the entries that it pushes. */
@@ -360,6 +369,7 @@ export class Ring implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#unregisterOwnDescriptor();
     this.#rings[Symbol.dispose]();
     this.#entries[Symbol.dispose]();
     this.#block[Symbol.dispose]();
