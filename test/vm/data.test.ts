@@ -54,7 +54,7 @@ test("zeroes on a file: NO_UNMAP keeps the space, the other kind may free it, a 
     const full = await allocated();
     // BLKZEROOUT asks for NO_UNMAP; fallocate --punch-hole for zeroes that may free the space.
     await sh(`blkdiscard --zeroout --offset 0 --length 8M ${server.path}`);
-    t.is(await allocated(), full);
+    t.true((await allocated()) >= full);
     await sh(`cmp --bytes=${8 * MIB} ${server.path} /dev/zero`);
     await sh(`fallocate --punch-hole --offset 8M --length 8M ${server.path}`);
     const punched = await allocated();

@@ -11,7 +11,7 @@ import { openVolume } from "../../src/targets/volume.ts";
 import { ControlPlane } from "../../src/ublk/control.ts";
 import { Device } from "../../src/ublk/device.ts";
 import { isServed, listDevices, openers, removeDevice } from "../../src/ublk/devices.ts";
-import { fileVolume, image, MIB, Server, sh, tried } from "./support.ts";
+import { fileVolume, image, MIB, Server, sh, tried, VerifiedLoad } from "./support.ts";
 
 const SIZE = 32 * MIB;
 
@@ -109,6 +109,25 @@ test("orphans: a device whose server is gone is listed as unserved, and removed"
   t.false(device !== undefined && (await isServed(device)));
   await removeDevice(control, server.id);
   t.deepEqual(await listDevices(control), []);
+});
+
+test("quiesce: a server is replaced under verified load where the kernel can, and it is refused where it cannot", async (t) => {
+  const server = await new Server(fileVolume(await image("quiesce", SIZE))).start();
+  const { id } = server;
+  const load = new VerifiedLoad(server.path);
+  using control = ControlPlane.open();
+  if ((await control.features()).has("QUIESCE")) {
+    await control.quiesce(id, 60_000);
+    await server.ended();
+    t.is((await control.info(id)).state, "quiesced");
+    await server.start();
+    t.is(server.id, id);
+  } else {
+    await t.throwsAsync(control.quiesce(id, 60_000), { message: /QUIESCE_DEV of device \d+: / });
+  }
+  t.false(load.hasEnded);
+  t.true((await load.stop()) > 0);
+  await server.end("SIGTERM");
 });
 
 test("two servers cannot open one backing store", async (t) => {
