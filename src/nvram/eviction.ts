@@ -1,0 +1,84 @@
+/**
+ * Which chunks leave the record when it is full: those passed by a stream first, then the cold ones, by how often and how
+ * lately they were written (least frequently used with ageing). Chunks that are owed to the remote never leave.
+ *
+ * Victims are chosen many at a time by one pass over the members, and handed out one by one; the cost of a pass is spread
+ * over the victims that it finds.
+ */
+import type { Places } from "./places.ts";
+import { VISITS_MAX } from "./places.ts";
+
+const BUCKETS = 64;
+/** Steps of warmth that a doubling of the visits is worth. */
+const STEPS_PER_DOUBLING = 8;
+/** Steps of warmth that are lost in each epoch without a visit. */
+const STEPS_PER_EPOCH = 2;
+/** Warmth of a chunk that was predicted and has not been written yet, in steps: a little below one that was written once. */
+const PREDICTED_STEPS = 6;
+/** A pass finds this share of the record. */
+const SHARE = 16;
+
+const VISIT_STEPS = Int32Array.from({ length: VISITS_MAX + 1 }, (_, visits) =>
+  Math.round(Math.log2(1 + visits) * STEPS_PER_DOUBLING),
+);
+
+export class Eviction {
+  readonly #places: Places;
+  readonly #victims: Int32Array;
+  readonly #histogram = new Int32Array(BUCKETS);
+  #found = 0;
+  #next = 0;
+
+  constructor(places: Places, limitChunks: number) {
+    this.#places = places;
+    this.#victims = new Int32Array(Math.max(1, Math.ceil(limitChunks / SHARE)));
+  }
+
+  /** The next chunk to go, still a member; -1 when every member is owed or in use. */
+  choose(): number {
+    for (let passes = 0; passes < 2; passes++) {
+      while (this.#next < this.#found) {
+        const chunk = this.#victims[this.#next++] as number;
+        if (this.#places.isRemovable(chunk) && this.#warmth(chunk) <= this.#threshold) return chunk;
+      }
+      if (passes === 0) this.#search();
+    }
+    return -1;
+  }
+
+  #threshold = 0;
+
+  /** 0 (coldest) to BUCKETS - 1. */
+  #warmth(chunk: number): number {
+    const places = this.#places;
+    const visits = VISIT_STEPS[places.visits(chunk)] as number;
+    const steps = places.isUsed(chunk) ? visits : Math.max(visits, PREDICTED_STEPS);
+    const warmth = BUCKETS / 2 + steps - places.age(chunk) * STEPS_PER_EPOCH;
+    return warmth < 0 ? 0 : warmth >= BUCKETS ? BUCKETS - 1 : warmth;
+  }
+
+  /** Fills the list with the coldest members. */
+  #search(): void {
+    const places = this.#places;
+    const histogram = this.#histogram.fill(0);
+    for (let position = 0; position < places.count; position++) {
+      const chunk = places.member(position);
+      if (places.isRemovable(chunk)) histogram[this.#warmth(chunk)] = (histogram[this.#warmth(chunk)] as number) + 1;
+    }
+    const wanted = this.#victims.length;
+    let sum = 0;
+    let threshold = 0;
+    while (threshold < BUCKETS - 1 && (sum += histogram[threshold] as number) < wanted) threshold++;
+    this.#threshold = threshold;
+    this.#next = 0;
+    this.#found = 0;
+    for (let position = 0; position < places.count && this.#found < wanted; position++) {
+      const chunk = places.member(position);
+      if (places.isRemovable(chunk) && this.#warmth(chunk) < threshold) this.#victims[this.#found++] = chunk;
+    }
+    for (let position = 0; position < places.count && this.#found < wanted; position++) {
+      const chunk = places.member(position);
+      if (places.isRemovable(chunk) && this.#warmth(chunk) === threshold) this.#victims[this.#found++] = chunk;
+    }
+  }
+}

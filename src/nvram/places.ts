@@ -1,0 +1,186 @@
+/**
+ * The volatile copy of the record: what is known of each chunk of the volume, in flat arrays.
+ *
+ * Invariants. A chunk is a member while it is RECORDED (durably in the record) or ADDING (in the update that is under
+ * way), and `count` is how many there are. A member may be taken out only while nothing is owed for it: not OWED, not
+ * COPYING, no write in flight. Nothing here allocates after the start.
+ */
+
+/** Bits of a chunk's state. Another thread may read them (`sluice record`), so they are a format of their own. */
+export const STATE = {
+  /** Durably in the record: writes may pass. */
+  RECORDED: 1,
+  /** In the update that is under way. */
+  ADDING: 2,
+  /** Written, and not copied to the remote yet. */
+  OWED: 4,
+  /** Being copied to the remote. */
+  COPYING: 8,
+  /** Written since it came into the record. Where this is missing the chunk is only predicted. */
+  USED: 16,
+  /** A write is under way. */
+  IN_FLIGHT: 32,
+  /** It came in as a prediction, not because a write wanted it. */
+  PREDICTED: 64,
+} as const;
+
+const MEMBER = STATE.RECORDED | STATE.ADDING;
+const BUSY = STATE.ADDING | STATE.OWED | STATE.COPYING | STATE.IN_FLIGHT;
+/** Visits are counted up to here: what is visited more often is hot, whatever the number. */
+export const VISITS_MAX = 15;
+
+export interface PlacesOptions {
+  /** Chunks of the volume. */
+  readonly chunks: number;
+  /** Where the states are kept; a SharedArrayBuffer of `chunks` bytes if another thread is to see them. */
+  readonly states?: SharedArrayBuffer | undefined;
+}
+
+export class Places {
+  readonly chunks: number;
+  /** STATE bits by chunk. */
+  readonly states: Uint8Array;
+  /** How often a chunk was written in the past, in different epochs. Survives its removal. */
+  readonly #visits: Uint8Array;
+  /** Epoch (modulo 2^16) in which a chunk was written, or added, last. */
+  readonly #touched: Uint16Array;
+  readonly #writes: Uint16Array;
+  readonly #members: Int32Array;
+  readonly #positions: Int32Array;
+  #count = 0;
+  #epoch = 1;
+
+  constructor({ chunks, states }: PlacesOptions) {
+    this.chunks = chunks;
+    this.states = new Uint8Array(states ?? new ArrayBuffer(chunks));
+    this.#visits = new Uint8Array(chunks);
+    this.#touched = new Uint16Array(chunks);
+    this.#writes = new Uint16Array(chunks);
+    this.#members = new Int32Array(chunks);
+    this.#positions = new Int32Array(chunks);
+  }
+
+  /** Members. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The member at a position from 0 to `count - 1`, in no order. */
+  member(position: number): number {
+    return this.#members[position] as number;
+  }
+
+  isRecorded(chunk: number): boolean {
+    return ((this.states[chunk] as number) & STATE.RECORDED) !== 0;
+  }
+
+  isMember(chunk: number): boolean {
+    return ((this.states[chunk] as number) & MEMBER) !== 0;
+  }
+
+  /** Whether it is a member that has been written since it came in. */
+  isUsed(chunk: number): boolean {
+    return ((this.states[chunk] as number) & STATE.USED) !== 0;
+  }
+
+  /** Whether it is a member that may be taken out. */
+  isRemovable(chunk: number): boolean {
+    return ((this.states[chunk] as number) & (BUSY | MEMBER)) === STATE.RECORDED;
+  }
+
+  visits(chunk: number): number {
+    return this.#visits[chunk] as number;
+  }
+
+  /** Epochs since it was written or added last. */
+  age(chunk: number): number {
+    return (this.#epoch - (this.#touched[chunk] as number)) & 0xffff;
+  }
+
+  /** A new epoch: visits count once in each. */
+  nextEpoch(): void {
+    this.#epoch = (this.#epoch + 1) & 0xffff;
+  }
+
+  /** Chunks `first` to `last`, all recorded, are about to be written. */
+  beginWrite(first: number, last: number): void {
+    const states = this.states;
+    for (let chunk = first; chunk <= last; chunk++) {
+      states[chunk] = (states[chunk] as number) | STATE.OWED | STATE.USED | STATE.IN_FLIGHT;
+      this.#writes[chunk] = (this.#writes[chunk] as number) + 1;
+      if (this.#touched[chunk] !== this.#epoch || this.#visits[chunk] === 0) this.#visit(chunk);
+    }
+  }
+
+  #visit(chunk: number): void {
+    this.#touched[chunk] = this.#epoch;
+    const visits = this.#visits[chunk] as number;
+    if (visits < VISITS_MAX) this.#visits[chunk] = visits + 1;
+  }
+
+  /** The write of chunks `first` to `last` has ended. */
+  endWrite(first: number, last: number): void {
+    for (let chunk = first; chunk <= last; chunk++) {
+      const writes = (this.#writes[chunk] as number) - 1;
+      this.#writes[chunk] = writes;
+      if (writes === 0) this.states[chunk] = (this.states[chunk] as number) & ~STATE.IN_FLIGHT;
+    }
+  }
+
+  /** Its data is about to be read for the remote; false while writes are in flight there. */
+  beginCopy(chunk: number): boolean {
+    const state = this.states[chunk] as number;
+    if ((state & (STATE.IN_FLIGHT | STATE.COPYING)) !== 0) return false;
+    this.states[chunk] = (state & ~STATE.OWED) | STATE.COPYING;
+    return true;
+  }
+
+  /** The remote has what was read since `beginCopy`; or it has not, and is owed it as before. */
+  endCopy(chunk: number, copied: boolean): void {
+    const state = this.states[chunk] as number;
+    this.states[chunk] = (state & ~STATE.COPYING) | (copied ? 0 : STATE.OWED);
+  }
+
+  /** Whether it is a member that came in as a prediction. */
+  isPredicted(chunk: number): boolean {
+    return ((this.states[chunk] as number) & STATE.PREDICTED) !== 0;
+  }
+
+  /** In the update that is being made. */
+  add(chunk: number, predicted: boolean): void {
+    this.#members[this.#count] = chunk;
+    this.#positions[chunk] = this.#count++;
+    this.states[chunk] = STATE.ADDING | (predicted ? STATE.PREDICTED : 0);
+    this.#touched[chunk] = this.#epoch;
+  }
+
+  /** The update that added it is durable. */
+  settle(chunk: number): void {
+    this.states[chunk] = ((this.states[chunk] as number) & ~STATE.ADDING) | STATE.RECORDED;
+  }
+
+  /** Taken over from the durable record: everything may differ there. */
+  restore(chunk: number): void {
+    this.add(chunk, false);
+    this.states[chunk] = STATE.RECORDED | STATE.OWED;
+  }
+
+  /** Out of the record: removable ones, and those whose adding failed. */
+  remove(chunk: number): void {
+    const position = this.#positions[chunk] as number;
+    const moved = this.#members[--this.#count] as number;
+    this.#members[position] = moved;
+    this.#positions[moved] = position;
+    this.states[chunk] = 0;
+  }
+
+  /** A stream has passed it: it is not worth more than a chunk that was never written, unless it was written before. */
+  pass(chunk: number): void {
+    if (this.#visits[chunk] === 1) this.#visits[chunk] = 0;
+  }
+
+  /** Counts as new again. */
+  refresh(chunk: number): void {
+    this.#touched[chunk] = this.#epoch;
+  }
+}
