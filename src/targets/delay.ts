@@ -1,7 +1,7 @@
 /** An instrument: holds every chosen request for a while before it passes it on. */
-import { MappedMemory } from "../ublk/memory.ts";
+import type { CompletionHandler, IoMemory } from "../ublk/io.ts";
 import type { OperationName, Request } from "../ublk/request.ts";
-import type { CompletionHandler, Ring } from "../ublk/ring.ts";
+import type { Ring } from "../ublk/ring.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
 import { operationSet } from "./filter.ts";
 
@@ -17,7 +17,7 @@ export class DelayTarget implements Target, CompletionHandler {
   readonly #ring: Ring;
   readonly #handler: number;
   readonly #operations: ReadonlySet<number>;
-  readonly #timespec: MappedMemory;
+  readonly #timespec: IoMemory;
   readonly #held: Request[];
 
   constructor({ delayMs, operations }: DelayOptions, next: Target, context: QueueContext) {
@@ -26,7 +26,7 @@ export class DelayTarget implements Target, CompletionHandler {
     this.#handler = context.ring.addHandler(this);
     this.#operations = operationSet(operations);
     this.#held = new Array<Request>(context.depth);
-    this.#timespec = context.ring.own(MappedMemory.anonymous(TIMESPEC_BYTES));
+    this.#timespec = context.ring.memory(TIMESPEC_BYTES);
     const time = new BigInt64Array(this.#timespec.buffer, 0, 2);
     time[0] = BigInt(Math.floor(delayMs / 1000));
     time[1] = BigInt(Math.round((delayMs % 1000) * 1e6));

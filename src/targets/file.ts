@@ -8,10 +8,9 @@
  */
 import { FALLOC, OPCODE, RWF_DSYNC } from "../ublk/abi.ts";
 import { ERRNO } from "../ublk/errors.ts";
-import { MappedMemory } from "../ublk/memory.ts";
+import type { CompletionHandler, Io, IoMemory } from "../ublk/io.ts";
 import { Operation, type Request } from "../ublk/request.ts";
-import type { CompletionHandler, Ring } from "../ublk/ring.ts";
-import type { QueueContext, Target } from "../ublk/target.ts";
+import type { Target, TargetContext } from "../ublk/target.ts";
 
 const PUNCH = FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE;
 const ZERO = FALLOC.ZERO_RANGE | FALLOC.KEEP_SIZE;
@@ -34,16 +33,16 @@ type Zeroing = (typeof Zeroing)[keyof typeof Zeroing];
 
 export class FileTarget implements Target, CompletionHandler {
   readonly #options: FileOptions;
-  readonly #ring: Ring;
+  readonly #ring: Io;
   readonly #file: number;
   readonly #handler: number;
   readonly #requests: Request[];
   /** Bytes of the request in a slot that are done. */
   readonly #done: Float64Array;
   readonly #zeroing: Uint8Array;
-  readonly #zeroes: MappedMemory;
+  readonly #zeroes: IoMemory;
 
-  constructor(options: FileOptions, context: QueueContext) {
+  constructor(options: FileOptions, context: TargetContext) {
     this.#options = options;
     this.#ring = context.ring;
     this.#file = context.useFile(options.fd);
@@ -51,7 +50,7 @@ export class FileTarget implements Target, CompletionHandler {
     this.#requests = new Array<Request>(context.depth);
     this.#done = new Float64Array(context.depth);
     this.#zeroing = new Uint8Array(context.depth);
-    this.#zeroes = context.ring.own(MappedMemory.anonymous(ZEROES_BYTES));
+    this.#zeroes = context.ring.memory(ZEROES_BYTES);
   }
 
   submit(request: Request): void {

@@ -5,7 +5,8 @@
 import { FALLOC } from "../ublk/abi.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { Operation, type Request } from "../ublk/request.ts";
-import type { CompletionHandler, Ring } from "../ublk/ring.ts";
+import type { Ring } from "../ublk/ring.ts";
+import type { CompletionHandler } from "../ublk/io.ts";
 import type { Limits, QueueContext, Target } from "../ublk/target.ts";
 
 const GIB = 2 ** 30;

@@ -10,7 +10,8 @@
 import { OPCODE } from "../ublk/abi.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { OPERATION_NAMES, Operation, type Layer, type Request } from "../ublk/request.ts";
-import type { CompletionHandler, Ring } from "../ublk/ring.ts";
+import type { Ring } from "../ublk/ring.ts";
+import type { CompletionHandler } from "../ublk/io.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
 
 export interface TraceOptions {

@@ -25,7 +25,8 @@ import { signalEvent } from "./event.ts";
 import { MappedMemory } from "./memory.ts";
 import { native } from "./native.ts";
 import { decodeParameters, encodeParameters, type DeviceParameters } from "./parameters.ts";
-import { highWord, lowWord, Ring, type CompletionHandler } from "./ring.ts";
+import { highWord, lowWord, Ring } from "./ring.ts";
+import type { CompletionHandler } from "./io.ts";
 
 export const CONTROL_PATH = "/dev/ublk-control";
 /** How long a command may take unless told otherwise. An emulated machine is slow; a healthy one answers at once. */

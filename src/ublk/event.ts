@@ -1,8 +1,8 @@
 /** Waking whoever waits for an eventfd: another thread's ring, or a thread of Node's pool. */
 import { writeSync } from "node:fs";
 import { errnoText, UblkError } from "./errors.ts";
-import { MappedMemory } from "./memory.ts";
-import type { CompletionHandler, Ring } from "./ring.ts";
+import type { CompletionHandler, IoMemory } from "./io.ts";
+import type { Ring } from "./ring.ts";
 
 const COUNTER_BYTES = 8;
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
@@ -17,13 +17,13 @@ export class RingEvent implements CompletionHandler {
   readonly #ring: Ring;
   readonly #eventDescriptor: number;
   #onSignal: () => void = () => undefined;
-  readonly #counter: MappedMemory;
+  readonly #counter: IoMemory;
   readonly #handler: number;
 
   constructor(ring: Ring, eventDescriptor: number) {
     this.#ring = ring;
     this.#eventDescriptor = eventDescriptor;
-    this.#counter = ring.own(MappedMemory.anonymous(COUNTER_BYTES));
+    this.#counter = ring.memory(COUNTER_BYTES);
     this.#handler = ring.addHandler(this);
   }
 

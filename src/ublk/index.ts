@@ -6,6 +6,7 @@ export { isServed, listDevices, openers, removeDevice, syncBlockDevice, type Ope
 export { errnoByName, errnoName, errnoOf, UblkError } from "./errors.ts";
 export { protectProcess } from "./process.ts";
 export { Operation, Request, type Layer, type OperationName, type Submission } from "./request.ts";
-export { Ring, type CompletionHandler, type RingOptions } from "./ring.ts";
+export { Ring, type RingOptions } from "./ring.ts";
+export type { CompletionHandler } from "./io.ts";
 export type { DeviceStatistics, OperationStatistics } from "./statistics.ts";
 export type { DiscardLimits, Limits, QueueContext, Target, TargetModule, TargetSource } from "./target.ts";

@@ -26,7 +26,8 @@ import { ERRNO, errnoOf, errnoText, UblkError } from "./errors.ts";
 import { RingEvent } from "./event.ts";
 import { MappedMemory } from "./memory.ts";
 import { Operation, Request, type Layer } from "./request.ts";
-import { highWord, lowWord, Ring, type CompletionHandler } from "./ring.ts";
+import { highWord, lowWord, Ring } from "./ring.ts";
+import type { CompletionHandler } from "./io.ts";
 import { PULSE, QueueStatistics } from "./statistics.ts";
 import type { Limits, QueueContext, Target } from "./target.ts";
 
@@ -57,6 +58,7 @@ export class Queue implements Layer, CompletionHandler, Disposable {
   readonly #options: QueueOptions;
   readonly #ring: Ring;
   readonly #files: number[];
+  readonly #afterBatch: (() => void)[] = [];
   readonly #buffers: MappedMemory;
   readonly #requests: Request[] = [];
   readonly #statistics: QueueStatistics;
@@ -114,6 +116,7 @@ export class Queue implements Layer, CompletionHandler, Disposable {
       limits,
       ring: this.#ring,
       useFile: (fd) => this.#files.push(fd) - 1,
+      afterBatch: (callback) => void this.#afterBatch.push(callback),
     };
   }
 
@@ -174,6 +177,7 @@ export class Queue implements Layer, CompletionHandler, Disposable {
       pulse[PULSE.atWork] = 1;
       if (this.#answeredCount > 0) this.#countAnswered();
       ring.reap();
+      for (const callback of this.#afterBatch) callback();
       if (this.#stopping) return;
     }
   }

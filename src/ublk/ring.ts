@@ -27,13 +27,9 @@ import {
   SQ_CQ_OVERFLOW,
 } from "./abi.ts";
 import { codeOf, ERRNO, errnoOf, errnoText, messageOf, UblkError } from "./errors.ts";
+import type { CompletionHandler, Io } from "./io.ts";
 import { MappedMemory } from "./memory.ts";
 import { native, type Address } from "./native.ts";
-
-/** Who is told of a completion. `index` is what the entry was pushed with; `result` is 0, a count, or -errno. */
-export interface CompletionHandler {
-  completed(index: number, result: number, flags: number): void;
-}
 
 export interface RingOptions {
   /** Submission entries, rounded up to a power of two by the kernel. */
@@ -59,7 +55,7 @@ const UNKNOWN_HANDLER: CompletionHandler = {
 
 const TWO_POW_32 = 0x1_0000_0000;
 
-export class Ring implements Disposable {
+export class Ring implements Io, Disposable {
   readonly fd: number;
   /** The setup flags that this kernel took. */
   readonly setupFlags: number;
@@ -359,8 +355,9 @@ export class Ring implements Disposable {
     words[at + 6] = 1;
   }
 
-  /** Memory that entries of the ring point to: it lives as long as the ring. */
-  own(memory: MappedMemory): MappedMemory {
+  /** Zeroed memory that entries of the ring may point to: it lives as long as the ring. */
+  memory(lengthBytes: number): MappedMemory {
+    const memory = MappedMemory.anonymous(lengthBytes);
     this.#owned.push(memory);
     return memory;
   }

@@ -6,6 +6,7 @@
  */
 import type { Request } from "./request.ts";
 import type { Ring } from "./ring.ts";
+import type { Io } from "./io.ts";
 
 /** What a device can do, as the kernel is told. All sizes in bytes. */
 export interface Limits {
@@ -39,17 +40,25 @@ export interface Target {
   close?(): void;
 }
 
-/** What a queue lends to its target. */
-export interface QueueContext {
-  readonly device: number;
-  readonly queue: number;
+/** What every target is lent, wherever it runs. */
+export interface TargetContext {
   readonly limits: Limits;
   /** Requests in flight at most: their slots are 0 to `depth - 1`. */
   readonly depth: number;
-  /** The queue's own ring, for input and output of the target. */
-  readonly ring: Ring;
+  /** Input and output of the target. */
+  readonly ring: Io;
   /** Adds a file to the ring; gives its index for entries of the ring. Only while opening. */
   useFile(fd: number): number;
+  /** `callback` is called after each batch of completions, before the kernel is entered. Only while opening. */
+  afterBatch(callback: () => void): void;
+}
+
+/** What a queue lends to its target. */
+export interface QueueContext extends TargetContext {
+  readonly device: number;
+  readonly queue: number;
+  /** The queue's own ring. */
+  readonly ring: Ring;
 }
 
 /** A module that makes targets: what a `TargetSource` names. */

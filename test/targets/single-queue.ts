@@ -23,6 +23,7 @@ export class SingleQueue implements Layer, Disposable {
   /** Slots in the order of their answers. */
   readonly answeredSlots: number[] = [];
   readonly #files: number[] = [];
+  readonly #afterBatch: (() => void)[] = [];
   readonly #memory = MappedMemory.anonymous(DEPTH * SLOT_BYTES);
   readonly #results = new Map<number, number>();
   readonly #limits: Limits;
@@ -39,7 +40,16 @@ export class SingleQueue implements Layer, Disposable {
   /** Opens the target as a queue's thread does. */
   open<T extends Target>(make: (context: QueueContext) => T): T {
     const useFile = (fd: number): number => this.#files.push(fd) - 1;
-    const target = make({ device: 0, queue: 0, depth: DEPTH, limits: this.#limits, ring: this.ring, useFile });
+    const afterBatch = (callback: () => void): void => void this.#afterBatch.push(callback);
+    const target = make({
+      device: 0,
+      queue: 0,
+      depth: DEPTH,
+      limits: this.#limits,
+      ring: this.ring,
+      useFile,
+      afterBatch,
+    });
     if (this.#files.length > 0) this.ring.registerFiles(this.#files);
     this.#target = target;
     return target;
@@ -81,6 +91,7 @@ export class SingleQueue implements Layer, Disposable {
   turn(): void {
     this.ring.submitAndWait();
     this.ring.reap();
+    for (const callback of this.#afterBatch) callback();
   }
 
   /** Asks and waits, in slot 0. */

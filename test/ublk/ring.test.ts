@@ -7,7 +7,8 @@ import { FALLOC, OPCODE, RWF_DSYNC } from "../../src/ublk/abi.ts";
 import { RingEvent, signalEvent } from "../../src/ublk/event.ts";
 import { MappedMemory } from "../../src/ublk/memory.ts";
 import { native } from "../../src/ublk/native.ts";
-import { highWord, lowWord, Ring, type CompletionHandler } from "../../src/ublk/ring.ts";
+import { highWord, lowWord, Ring } from "../../src/ublk/ring.ts";
+import type { CompletionHandler } from "../../src/ublk/io.ts";
 
 /** Remembers every completion. */
 class Collector implements CompletionHandler {
