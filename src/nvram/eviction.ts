@@ -28,6 +28,9 @@ export class Eviction {
   readonly #histogram = new Int32Array(BUCKETS);
   #found = 0;
   #next = 0;
+  #threshold = 0;
+  /** Set when members could not leave because the backing store was not flushed since they were written. */
+  lacksFlush = false;
 
   constructor(places: Places, limitChunks: number) {
     this.#places = places;
@@ -39,14 +42,16 @@ export class Eviction {
     for (let passes = 0; passes < 2; passes++) {
       while (this.#next < this.#found) {
         const chunk = this.#victims[this.#next++] as number;
-        if (this.#places.isRemovable(chunk) && this.#warmth(chunk) <= this.#threshold) return chunk;
+        if (this.#isRemovable(chunk) && this.#warmth(chunk) <= this.#threshold) return chunk;
       }
       if (passes === 0) this.#search();
     }
     return -1;
   }
 
-  #threshold = 0;
+  #isRemovable(chunk: number): boolean {
+    return this.#places.isSpare(chunk) && this.#places.isDurable(chunk);
+  }
 
   /** 0 (coldest) to BUCKETS - 1. */
   #warmth(chunk: number): number {
@@ -57,28 +62,37 @@ export class Eviction {
     return warmth < 0 ? 0 : warmth >= BUCKETS ? BUCKETS - 1 : warmth;
   }
 
-  /** Fills the list with the coldest members. */
+  /** Fills the list with the coldest members: all below a warmth that is found first, and as many as fit of that warmth. */
   #search(): void {
     const places = this.#places;
     const histogram = this.#histogram.fill(0);
     for (let position = 0; position < places.count; position++) {
       const chunk = places.member(position);
-      if (places.isRemovable(chunk)) histogram[this.#warmth(chunk)] = (histogram[this.#warmth(chunk)] as number) + 1;
+      if (!places.isSpare(chunk)) continue;
+      const warmth = this.#warmth(chunk);
+      histogram[warmth] = (histogram[warmth] as number) + 1;
     }
-    const wanted = this.#victims.length;
-    let sum = 0;
     let threshold = 0;
-    while (threshold < BUCKETS - 1 && (sum += histogram[threshold] as number) < wanted) threshold++;
+    for (let sum = histogram[0] as number; threshold < BUCKETS - 1 && sum < this.#victims.length;)
+      sum += histogram[++threshold] as number;
     this.#threshold = threshold;
     this.#next = 0;
     this.#found = 0;
-    for (let position = 0; position < places.count && this.#found < wanted; position++) {
+    this.lacksFlush = false;
+    this.#take(0, threshold - 1);
+    this.#take(threshold, threshold);
+  }
+
+  /** Takes those into the list whose warmth lies between, as far as they are durable and there is room. */
+  #take(coldest: number, warmest: number): void {
+    const places = this.#places;
+    for (let position = 0; position < places.count && this.#found < this.#victims.length; position++) {
       const chunk = places.member(position);
-      if (places.isRemovable(chunk) && this.#warmth(chunk) < threshold) this.#victims[this.#found++] = chunk;
-    }
-    for (let position = 0; position < places.count && this.#found < wanted; position++) {
-      const chunk = places.member(position);
-      if (places.isRemovable(chunk) && this.#warmth(chunk) === threshold) this.#victims[this.#found++] = chunk;
+      if (!places.isSpare(chunk)) continue;
+      const warmth = this.#warmth(chunk);
+      if (warmth < coldest || warmth > warmest) continue;
+      if (places.isDurable(chunk)) this.#victims[this.#found++] = chunk;
+      else this.lacksFlush = true;
     }
   }
 }

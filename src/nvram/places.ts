@@ -2,8 +2,9 @@
  * The volatile copy of the record: what is known of each chunk of the volume, in flat arrays.
  *
  * Invariants. A chunk is a member while it is RECORDED (durably in the record) or ADDING (in the update that is under
- * way), and `count` is how many there are. A member may be taken out only while nothing is owed for it: not OWED, not
- * COPYING, no write in flight. Nothing here allocates after the start.
+ * way), and `count` is how many there are. A member may be taken out only while nothing is owed for it (not OWED, not
+ * COPYING, no write in flight), and when the backing store was flushed since it was written: otherwise a power cut takes
+ * back a write that the remote has, and nothing tells. Nothing here allocates after the start.
  */
 
 /** Bits of a chunk's state. Another thread may read them (`sluice record`), so they are a format of their own. */
@@ -18,7 +19,7 @@ export const STATE = {
   COPYING: 8,
   /** Written since it came into the record. Where this is missing the chunk is only predicted. */
   USED: 16,
-  /** A write is under way. */
+  /** A write is under way, or held and counting on it. */
   IN_FLIGHT: 32,
   /** It came in as a prediction, not because a write wanted it. */
   PREDICTED: 64,
@@ -47,8 +48,13 @@ export class Places {
   readonly #writes: Uint16Array;
   readonly #members: Int32Array;
   readonly #positions: Int32Array;
+  /** Flush period (modulo 2^16) in which a chunk was written last. */
+  readonly #writtenIn: Uint16Array;
   #count = 0;
   #epoch = 1;
+  /** The period that is running, and the last one whose writes are durable. */
+  #period = 1;
+  #durablePeriod = 0;
 
   constructor({ chunks, states }: PlacesOptions) {
     this.chunks = chunks;
@@ -56,6 +62,7 @@ export class Places {
     this.#visits = new Uint8Array(chunks);
     this.#touched = new Uint16Array(chunks);
     this.#writes = new Uint16Array(chunks);
+    this.#writtenIn = new Uint16Array(chunks);
     this.#members = new Int32Array(chunks);
     this.#positions = new Int32Array(chunks);
   }
@@ -83,9 +90,28 @@ export class Places {
     return ((this.states[chunk] as number) & STATE.USED) !== 0;
   }
 
-  /** Whether it is a member that may be taken out. */
-  isRemovable(chunk: number): boolean {
+  /** Whether it is a member for which nothing is owed: it may be taken out, once it is durable. */
+  isSpare(chunk: number): boolean {
     return ((this.states[chunk] as number) & (BUSY | MEMBER)) === STATE.RECORDED;
+  }
+
+  /** Whether the backing store has been flushed since it was written. (Sometimes false for a chunk that was; never true wrongly.) */
+  isDurable(chunk: number): boolean {
+    const age = (this.#period - (this.#writtenIn[chunk] as number)) & 0xffff;
+    return age >= ((this.#period - this.#durablePeriod) & 0xffff);
+  }
+
+  /** The backing store is about to be flushed; gives the period that `endFlush` is to be called with. */
+  beginFlush(): number {
+    const period = this.#period;
+    this.#period = (period + 1) & 0xffff;
+    return period;
+  }
+
+  /** All that was written up to the end of `period` is durable. */
+  endFlush(period: number): void {
+    const isLater = ((period - this.#durablePeriod) & 0xffff) < 0x8000;
+    if (isLater) this.#durablePeriod = period;
   }
 
   visits(chunk: number): number {
@@ -118,8 +144,22 @@ export class Places {
     if (visits < VISITS_MAX) this.#visits[chunk] = visits + 1;
   }
 
-  /** The write of chunks `first` to `last` has ended. */
+  /** Chunks `first` to `last` may not be taken out until `unpin`: a held write counts on them. */
+  pin(first: number, last: number): void {
+    for (let chunk = first; chunk <= last; chunk++) {
+      this.states[chunk] = (this.states[chunk] as number) | STATE.IN_FLIGHT;
+      this.#writes[chunk] = (this.#writes[chunk] as number) + 1;
+    }
+  }
+
+  /** The write of chunks `first` to `last` has ended, whatever its result. */
   endWrite(first: number, last: number): void {
+    for (let chunk = first; chunk <= last; chunk++) this.#writtenIn[chunk] = this.#period;
+    this.unpin(first, last);
+  }
+
+  /** They are not pinned any more. */
+  unpin(first: number, last: number): void {
     for (let chunk = first; chunk <= last; chunk++) {
       const writes = (this.#writes[chunk] as number) - 1;
       this.#writes[chunk] = writes;
@@ -163,6 +203,7 @@ export class Places {
   restore(chunk: number): void {
     this.add(chunk, false);
     this.states[chunk] = STATE.RECORDED | STATE.OWED;
+    this.#writtenIn[chunk] = this.#period;
   }
 
   /** Out of the record: removable ones, and those whose adding failed. */

@@ -13,6 +13,7 @@
 import { Eviction } from "./eviction.ts";
 import { Places, type PlacesOptions } from "./places.ts";
 import type { Predictor, Proposals, Room } from "./predictor.ts";
+import { COUNT, RecordCounts } from "./record-counts.ts";
 import { StreamPredictor } from "./stream-predictor.ts";
 
 /** Where the record is kept for good. */
@@ -31,6 +32,8 @@ export interface RecordOptions extends PlacesOptions {
   /** Members at most, beside those that are owed. */
   readonly limitChunks: number;
   readonly store: RecordStore;
+  /** Where to count; counts of its own unless given. */
+  readonly counts?: RecordCounts | undefined;
   /** Who guesses; the streams and regions of stream-predictor.ts unless given, nobody for null. */
   readonly predictor?: ((places: Places) => Predictor) | null | undefined;
 }
@@ -38,23 +41,10 @@ export interface RecordOptions extends PlacesOptions {
 /** Epochs in which the record is renewed once. */
 const EPOCHS_PER_TURNOVER = 8;
 
-export interface RecordCounts {
-  /** Barriers. */
-  updates: number;
-  /** Chunks added because a write wanted them. */
-  wanted: number;
-  /** Chunks added because they were predicted. */
-  predicted: number;
-  removed: number;
-  /** Predicted chunks that were taken out unwritten. */
-  wasted: number;
-  failures: number;
-}
-
 export class PredictiveRecord implements Proposals, Room {
   readonly places: Places;
   readonly limit: number;
-  readonly counts: RecordCounts = { updates: 0, wanted: 0, predicted: 0, removed: 0, wasted: 0, failures: 0 };
+  readonly counts: RecordCounts;
   readonly #store: RecordStore;
   readonly #predictor: Predictor | null;
   readonly #eviction: Eviction;
@@ -71,6 +61,7 @@ export class PredictiveRecord implements Proposals, Room {
     this.places = new Places(options);
     this.limit = Math.min(options.limitChunks, options.chunks);
     this.#store = options.store;
+    this.counts = options.counts ?? new RecordCounts();
     this.#predictor =
       options.predictor === null
         ? null
@@ -83,6 +74,13 @@ export class PredictiveRecord implements Proposals, Room {
   /** Chunks that may be added without taking others out. */
   get free(): number {
     return Math.max(0, this.limit - this.places.count);
+  }
+
+  /** Whether more could leave the record if the backing store were flushed (see Places.beginFlush). Said once. */
+  takeFlushWish(): boolean {
+    const { lacksFlush } = this.#eviction;
+    this.#eviction.lacksFlush = false;
+    return lacksFlush;
   }
 
   /** An update is under way: its end is told to whoever called `whenUpdated`. */
@@ -119,7 +117,7 @@ export class PredictiveRecord implements Proposals, Room {
     if (missing === 0) return true;
     if (this.#addingCount + missing > this.#adding.length || !this.#makeRoom(missing, first, last)) return false;
     for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) this.#add(chunk, false);
-    this.counts.wanted += missing;
+    this.counts.add(COUNT.wanted, missing);
     this.#predictor?.missed(first, last, this, this);
     return true;
   }
@@ -130,7 +128,7 @@ export class PredictiveRecord implements Proposals, Room {
     if (this.#addingCount === this.#adding.length) return false;
     if (this.places.count >= this.limit && !this.#evict()) return false;
     this.#add(chunk, true);
-    this.counts.predicted++;
+    this.counts.add(COUNT.predicted);
     return true;
   }
 
@@ -159,17 +157,36 @@ export class PredictiveRecord implements Proposals, Room {
     const predicted = this.places.isPredicted(chunk);
     this.places.remove(chunk);
     this.#store.set(chunk, false);
-    this.counts.removed++;
-    if (predicted && !used) this.counts.wasted++;
+    this.counts.add(COUNT.removed);
+    if (predicted && !used) this.counts.add(COUNT.wasted);
     if (predicted) this.#predictor?.evicted(chunk, used);
     return true;
   }
 
+  /**
+   * Takes out all that is not owed, in an update of its own, before a clean end: nothing of it would have to be copied
+   * afterwards.
+   */
+  retire(): void {
+    if (this.#underWay) return;
+    const { places } = this;
+    for (let position = places.count - 1; position >= 0; position--) {
+      const chunk = places.member(position);
+      if (!places.isSpare(chunk) || !places.isDurable(chunk)) continue;
+      places.remove(chunk);
+      this.#store.set(chunk, false);
+    }
+    this.#commit();
+  }
+
   /** Starts an update with all that is wanted, unless one is under way or nothing is wanted. */
   update(): void {
-    if (this.#underWay || this.#addingCount === 0) return;
+    if (!this.#underWay && this.#addingCount > 0) this.#commit();
+  }
+
+  #commit(): void {
     this.#underWay = true;
-    this.counts.updates++;
+    this.counts.add(COUNT.updates);
     this.#store.commit(this.#done);
   }
 
@@ -184,7 +201,7 @@ export class PredictiveRecord implements Proposals, Room {
     }
     this.#addingCount = 0;
     this.#underWay = false;
-    if (result !== 0) this.counts.failures++;
+    if (result !== 0) this.counts.add(COUNT.failures);
     this.#onUpdated(result);
   }
 }

@@ -99,19 +99,13 @@ export class TraceTarget implements Target, Layer, CompletionHandler {
 
   close(): void {
     this.#next.close?.();
-    this.#settle();
+    const isWritten = (): boolean => !this.#writing;
+    this.#ring.waitUntil(isWritten);
     this.#drain();
-    this.#settle();
+    this.#ring.waitUntil(isWritten);
     this.#tellDropped();
     this.#drain();
-    this.#settle();
+    this.#ring.waitUntil(isWritten);
     for (const buffer of this.#buffers) buffer[Symbol.dispose]();
-  }
-
-  #settle(): void {
-    while (this.#writing) {
-      this.#ring.submitAndWait();
-      this.#ring.reap();
-    }
   }
 }

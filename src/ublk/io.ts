@@ -19,6 +19,8 @@ export interface Io {
   addHandler(handler: CompletionHandler): number;
   /** Zeroed memory for input and output, which lives as long as the ring. */
   memory(lengthBytes: number): IoMemory;
+  /** Enters the kernel and hands over completions until the condition holds: for the end of a target, when nobody serves. */
+  waitUntil(condition: () => boolean): void;
   /** Queues a READ or WRITE of `length` bytes at `offset` of a file of the ring; `flags` are RWF_ flags. */
   transfer(
     opcode: number,

@@ -256,6 +256,14 @@ export class Ring implements Io, Disposable {
     return (Atomics.load(words, this.#sqFlags) & SQ_CQ_OVERFLOW) !== 0;
   }
 
+  /** Submits, waits and dispatches until the condition holds. */
+  waitUntil(condition: () => boolean): void {
+    while (!condition()) {
+      this.submitAndWait();
+      this.reap();
+    }
+  }
+
   /**
    * Dispatches every completion that is there. Whatever a handler throws, no completion is dispatched twice: it is off
    * the ring before its handler runs.
