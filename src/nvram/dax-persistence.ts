@@ -1,18 +1,16 @@
-/** Persistent memory: the file is mapped with MAP_SYNC, lines are written back by the processor, and no system call is made. */
-import type { MappedMemory } from "../ublk/memory.ts";
-import { native } from "../ublk/native.ts";
+/** Persistent memory: lines are written back by the processor, with a fence; no system call is made. */
 import type { Persistence } from "./persistence.ts";
 import { LINE_BYTES } from "./record-lines.ts";
 
 export class DaxPersistence implements Persistence {
   readonly kind = "persistent memory (DAX)";
   readonly bytes: Uint8Array;
-  readonly #address: number;
+  readonly #persist: (at: number, lengthBytes: number) => void;
 
-  /** `offset` and `lengthBytes` are those of the part within the mapped file. */
-  constructor(file: MappedMemory, offset: number, lengthBytes: number) {
-    this.bytes = new Uint8Array(file.buffer, offset, lengthBytes);
-    this.#address = file.address + offset;
+  /** `bytes` is the part of the file, mapped with MAP_SYNC. `persist` writes a range of it back and fences. */
+  constructor(bytes: Uint8Array, persist: (at: number, lengthBytes: number) => void) {
+    this.bytes = bytes;
+    this.#persist = persist;
   }
 
   commit(lines: Int32Array, count: number, done: (result: number) => void): void {
@@ -20,7 +18,7 @@ export class DaxPersistence implements Persistence {
       const first = lines[index] as number;
       let length = 1;
       while (index + length < count && lines[index + length] === first + length) length++;
-      native.persist(this.#address + first * LINE_BYTES, length * LINE_BYTES);
+      this.#persist(first * LINE_BYTES, length * LINE_BYTES);
       index += length;
     }
     done(0);
