@@ -7,11 +7,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { askStatus, askStop } from "../control/client.ts";
 import { logPath, runtimeDirectory } from "../control/paths.ts";
+import { TREE } from "../control/tree.ts";
 import type { VolumeStatus } from "../control/status.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
 const execute = promisify(execFile);
-const SUPERVISOR = fileURLToPath(new URL("../../bin/sluice-supervise", import.meta.url));
+const SUPERVISOR = fileURLToPath(new URL("bin/sluice-supervise", TREE));
 const POLL_MS = 50;
 
 /** Whether systemd is at work here and has our unit. */

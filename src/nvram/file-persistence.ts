@@ -27,14 +27,15 @@ export class FilePersistence implements Persistence, CompletionHandler {
   #result = 0;
   #done: (result: number) => void = () => undefined;
 
-  /** `file` is the index of the file in the ring; `offset` (a multiple of PAGE_BYTES) and `lengthBytes` those of the part. */
-  constructor(io: Io, file: number, offset: number, lengthBytes: number) {
-    const pages = Math.ceil(lengthBytes / PAGE_BYTES);
+  /** `file` is the index of the file in the ring, `offset` (a multiple of PAGE_BYTES) where the part begins that holds `content`. */
+  constructor(io: Io, file: number, offset: number, content: Uint8Array) {
+    const pages = Math.ceil(content.length / PAGE_BYTES);
     this.#io = io;
     this.#file = file;
     this.#offset = offset;
     this.#memory = io.memory(pages * PAGE_BYTES);
-    this.bytes = new Uint8Array(this.#memory.buffer, 0, lengthBytes);
+    this.bytes = new Uint8Array(this.#memory.buffer, 0, content.length);
+    this.bytes.set(content);
     this.#handler = io.addHandler(this);
     this.#pages = new Int32Array(pages);
     this.#isDirty = new Uint8Array(pages);

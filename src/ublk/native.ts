@@ -46,11 +46,11 @@ export interface Native {
   sendDatagram(path: string, text: string): void;
 }
 
-/** Beside the sources; beside the compiled package ublk-ts; and in the tree, for what is compiled to its dist/. */
+/** Beside the sources; beside the compiled package ublk-ts; and in a tree, for what is bundled into its dist/. */
 const PLACES = [
   "./native/build/Release/ublk.node",
   "../native/build/Release/ublk.node",
-  "../../src/ublk/native/build/Release/ublk.node",
+  "../src/ublk/native/build/Release/ublk.node",
 ];
 
 function load(): Native {

@@ -1,0 +1,48 @@
+/** Puts a record over a target: what was durable is loaded, and counts as owed to the remote. */
+import type { Drain } from "../nvram/drain.ts";
+import type { RecordPlace } from "../nvram/nvram-file.ts";
+import type { Persistence } from "../nvram/persistence.ts";
+import { PersistentRecordStore } from "../nvram/record-store.ts";
+import type { RecordCounts } from "../nvram/record-counts.ts";
+import { PredictiveRecord } from "../nvram/record.ts";
+import type { Target, TargetContext } from "../ublk/target.ts";
+import { RecordTarget } from "./record.ts";
+
+export interface RecordSetup {
+  readonly place: RecordPlace;
+  readonly limitChunks: number;
+  /** Where the states of chunks are kept; private unless given. */
+  readonly states?: SharedArrayBuffer | undefined;
+  readonly counts?: RecordCounts | undefined;
+}
+
+export interface OpenRecord {
+  readonly target: RecordTarget;
+  readonly record: PredictiveRecord;
+  /** Lines that were damaged, and read as members all through. */
+  readonly damagedLines: number;
+}
+
+/** What a target below a record is opened with: room for one request more, the record's own flush. */
+export function belowRecord<T extends TargetContext>(context: T): T {
+  return { ...context, depth: context.depth + 1 };
+}
+
+/** `next` has been opened with `belowRecord(context)`. */
+export function openRecord(
+  setup: RecordSetup,
+  persistence: Persistence,
+  drainOf: (record: PredictiveRecord) => Drain,
+  next: Target,
+  context: TargetContext,
+): OpenRecord {
+  const { place, limitChunks, states, counts } = setup;
+  const store = new PersistentRecordStore(persistence, place.chunks, place.salt);
+  const { chunks, chunkBytes } = place;
+  const record = new PredictiveRecord({ chunks, chunkBytes, limitChunks, states, counts, store });
+  const damagedLines = store.load((chunk) => {
+    record.restore(chunk);
+  });
+  const target = new RecordTarget(record, drainOf(record), chunkBytes, next, context);
+  return { target, record, damagedLines };
+}
