@@ -97,18 +97,25 @@ function writeHeader(storage: NvramStorage, header: Header): void {
   storage.sync();
 }
 
-/** Makes the file for a volume. Everything may differ from a remote that has nothing: every chunk is in the record. */
-export function createNvram(storage: NvramStorage, owner: NvramOwner, chunkBytes: number, salt: number): void {
-  const chunks = chunksOf(owner.volumeBytes, chunkBytes);
-  const region = { kind: REGION.RECORD, offset: REGIONS_OFFSET, lengthBytes: roundUp(linesBytes(chunks)) };
-  writeLines(storage, region, fullLines(chunks, salt));
-  writeHeader(storage, { ...owner, salt, chunkBytes, sequence: 1, regions: [region] });
+export interface NewNvram {
+  readonly chunkBytes: number;
+  /** Any number: lines of another file do not pass for lines of this one. */
+  readonly salt: number;
+  /** Volume and remote are known to be equal. Otherwise every chunk may differ, and is in the record. */
+  readonly inSync: boolean;
 }
 
-function fullLines(chunks: number, salt: number): RecordLines {
+/** Makes the file for a volume. */
+export function createNvram(storage: NvramStorage, owner: NvramOwner, { chunkBytes, salt, inSync }: NewNvram): void {
+  const chunks = chunksOf(owner.volumeBytes, chunkBytes);
+  const region = { kind: REGION.RECORD, offset: REGIONS_OFFSET, lengthBytes: roundUp(linesBytes(chunks)) };
   const lines = new RecordLines(new Uint8Array(linesBytes(chunks)), chunks, salt);
-  for (let line = 0; line < lines.lines; line++) lines.fill(line);
-  return lines;
+  for (let line = 0; line < lines.lines; line++) {
+    if (inSync) lines.seal(line);
+    else lines.fill(line);
+  }
+  writeLines(storage, region, lines);
+  writeHeader(storage, { ...owner, salt, chunkBytes, sequence: 1, regions: [region] });
 }
 
 function writeLines(storage: NvramStorage, region: Region, lines: RecordLines): void {
@@ -156,8 +163,8 @@ export function placeOf(storage: NvramStorage, header: Header): RecordPlace {
 function grow(storage: NvramStorage, header: Header, owner: NvramOwner): Header {
   const from = placeOf(storage, header);
   const chunks = chunksOf(owner.volumeBytes, header.chunkBytes);
-  const lines = fullLines(chunks, header.salt);
-  for (let chunk = 0; chunk < from.chunks; chunk++) lines.set(chunk, false);
+  const lines = new RecordLines(new Uint8Array(linesBytes(chunks)), chunks, header.salt);
+  for (let chunk = from.chunks; chunk < chunks; chunk++) lines.set(chunk, true);
   const old = new RecordLines(storage.read(from.offset, from.lengthBytes), from.chunks, header.salt);
   old.read((chunk) => lines.set(chunk, true));
   for (let line = 0; line < lines.lines; line++) lines.seal(line);

@@ -115,11 +115,17 @@ export class PredictiveRecord implements Proposals, Room {
     let missing = 0;
     for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) missing++;
     if (missing === 0) return true;
-    if (this.#addingCount + missing > this.#adding.length || !this.#makeRoom(missing, first, last)) return false;
-    for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) this.#add(chunk, false);
-    this.counts.add(COUNT.wanted, missing);
-    this.#predictor?.missed(first, last, this, this);
-    return true;
+    if (this.#addingCount + missing > this.#adding.length) return false;
+    // None of its own may go to make room for the others, or for what is predicted.
+    places.pin(first, last);
+    const hasRoom = this.#makeRoom(missing);
+    if (hasRoom) {
+      for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) this.#add(chunk, false);
+      this.counts.add(COUNT.wanted, missing);
+      this.#predictor?.missed(first, last, this, this);
+    }
+    places.unpin(first, last);
+    return hasRoom;
   }
 
   /** Takes a prediction into the update that is being put together. */
@@ -142,17 +148,15 @@ export class PredictiveRecord implements Proposals, Room {
     }
   }
 
-  #makeRoom(missing: number, first: number, last: number): boolean {
-    while (this.places.count + missing > this.limit) if (!this.#evict(first, last)) return false;
+  #makeRoom(missing: number): boolean {
+    while (this.places.count + missing > this.limit) if (!this.#evict()) return false;
     return true;
   }
 
-  /** Takes the coldest chunk out, but none of `first` to `last`. */
-  #evict(first = -1, last = -1): boolean {
-    let chunk = this.#eviction.choose();
-    for (let spared = first; chunk >= first && chunk <= last && spared <= last; spared++)
-      chunk = this.#eviction.choose();
-    if (chunk < 0 || (chunk >= first && chunk <= last)) return false;
+  /** Takes the coldest chunk out; false when none may go. */
+  #evict(): boolean {
+    const chunk = this.#eviction.choose();
+    if (chunk < 0) return false;
     const used = this.places.isUsed(chunk);
     const predicted = this.places.isPredicted(chunk);
     this.places.remove(chunk);

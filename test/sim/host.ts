@@ -8,7 +8,8 @@ import type { World } from "./world.ts";
 
 export interface Habits {
   readonly depth: number;
-  readonly sectors: number;
+  /** Sectors of the volume when it is largest. */
+  readonly sectorsMax: number;
   readonly maxSectors: number;
   /** The most sectors of a discard or of zeroes. */
   readonly maxZeroSectors: number;
@@ -16,6 +17,7 @@ export interface Habits {
 
 /** What the host asked, kept apart from the engine's request, which it may not trust. */
 interface Asked {
+  readonly id: number;
   readonly operation: Operation;
   readonly sector: number;
   readonly count: number;
@@ -36,16 +38,21 @@ export class Host implements Layer {
   readonly #streams: number[];
   #requests: Request[] = [];
   #sequence = 0;
+  #lastId = 0;
   #tell: (line: () => string) => void = () => undefined;
   answers = 0;
 
-  constructor(habits: Habits, random: Random) {
+  /** Sectors that the volume has now. */
+  sectors: number;
+
+  constructor(habits: Habits, sectors: number, random: Random) {
+    this.sectors = sectors;
     this.#habits = habits;
     this.#random = random;
-    this.oracle = new SectorOracle(habits.sectors);
+    this.oracle = new SectorOracle(habits.sectorsMax);
     this.#asked = new Array<Asked | undefined>(habits.depth).fill(undefined);
-    this.#busy = new Uint8Array(habits.sectors);
-    this.#streams = Array.from({ length: STREAMS }, () => random.below(habits.sectors));
+    this.#busy = new Uint8Array(habits.sectorsMax);
+    this.#streams = Array.from({ length: STREAMS }, () => random.below(sectors));
   }
 
   /** Requests of a new process: the pool that its queue makes. */
@@ -90,17 +97,20 @@ export class Host implements Layer {
   #choose(): Asked | undefined {
     const random = this.#random;
     const kind = random.below(100);
-    const none = { sector: 0, count: 0, sequence: 0, fua: false, noUnmap: false, promised: undefined };
+    const none = {
+      id: ++this.#lastId,
+      sector: 0,
+      count: 0,
+      sequence: 0,
+      fua: false,
+      noUnmap: false,
+      promised: undefined,
+    };
     if (kind < 10) return { ...none, operation: Operation.FLUSH };
     const operation =
-      kind < 20
-        ? Operation.READ
-        : kind < 25
-          ? Operation.DISCARD
-          : kind < 30
-            ? Operation.WRITE_ZEROES
-            : Operation.WRITE;
-    const { maxSectors, maxZeroSectors, sectors } = this.#habits;
+      kind < 20 ? Operation.READ : kind < 25 ? Operation.DISCARD : kind < 30 ? Operation.WRITE_ZEROES : Operation.WRITE;
+    const { maxSectors, maxZeroSectors } = this.#habits;
+    const { sectors } = this;
     const moves = operation === Operation.READ || operation === Operation.WRITE;
     let count = 1 + random.below(moves ? maxSectors : maxZeroSectors);
     const stream = random.below(2 * STREAMS);
@@ -124,7 +134,8 @@ export class Host implements Layer {
     request.fua = asked.fua && operation === Operation.WRITE;
     request.noUnmap = asked.noUnmap;
     if (operation === Operation.FLUSH) asked.promised = this.oracle.beginFlush();
-    else if (operation !== Operation.READ) this.oracle.begin(sector, count, sequence, operation === Operation.DISCARD);
+    else if (operation !== Operation.READ)
+      this.oracle.begin(sector, count, asked.id, sequence, operation === Operation.DISCARD);
     if (operation === Operation.WRITE) stamp(this.#view(request), sequence, sector, count);
     this.#tell(() => `host ${nameOf(asked)} slot ${slot}`);
     submit(request);

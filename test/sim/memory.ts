@@ -80,7 +80,7 @@ export class SimMemory implements NvramStorage {
   /** A bit turns over. */
   rot(offset: number, bit: number): void {
     this.working[offset] = (this.working[offset] as number) ^ (1 << bit);
-    this.durable[offset] = this.working[offset] as number;
+    this.durable[offset] = this.working[offset];
   }
 }
 

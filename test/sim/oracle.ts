@@ -39,6 +39,9 @@ export function covers(bytes: Uint8Array, offset: number, salt: number, chunk: n
 }
 
 interface Version {
+  /** Number of the request. */
+  readonly id: number;
+  /** What the sector then shows: the sequence of a write, or 0 for zeroes. */
   readonly sequence: number;
   /** A discard: anything that was there before may be seen as well. */
   readonly isDiscard: boolean;
@@ -61,12 +64,12 @@ export class SectorOracle {
     return versions;
   }
 
-  begin(sector: number, count: number, sequence: number, isDiscard: boolean): void {
+  begin(sector: number, count: number, id: number, sequence: number, isDiscard: boolean): void {
     for (let at = sector; at < sector + count; at++) {
       const versions = this.#versions(at);
       // One that is delivered again after a kill is the same version.
-      if (versions.at(-1)?.sequence === sequence && !isDiscard) continue;
-      versions.push({ sequence, isDiscard, acknowledged: false });
+      if (versions.at(-1)?.id === id) continue;
+      versions.push({ id, sequence, isDiscard, acknowledged: false });
     }
   }
 
@@ -105,7 +108,8 @@ export class SectorOracle {
   /** Throws when the sector shows a content that it must not show. `from`: only the newest acknowledged one, or all since the floor. */
   check(sector: number, found: number, from: "acknowledged" | "floor", when: string): void {
     const versions = this.#later.get(sector) ?? [];
-    const newest = from === "acknowledged" ? versions.findLastIndex((each) => each.acknowledged && !each.isDiscard) : -1;
+    const newest =
+      from === "acknowledged" ? versions.findLastIndex((each) => each.acknowledged && !each.isDiscard) : -1;
     if (newest < 0 && found === this.#floor[sector]) return;
     for (let index = Math.max(0, newest); index < versions.length; index++) {
       const version = versions[index] as Version;

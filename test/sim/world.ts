@@ -47,6 +47,7 @@ export class World implements Io {
   readonly nvram: SimMemory;
   readonly #faults: Faults;
   readonly #watcher: Watcher;
+  readonly #step: () => void;
   readonly #handlers: CompletionHandler[] = [];
   readonly #memories: IoMemory[] = [];
   readonly #afterBatch: (() => void)[] = [];
@@ -54,9 +55,17 @@ export class World implements Io {
   #nextAddress = 4096;
   /** Changes of the store that were queued so far. */
   changes = 0;
-  isFaulty = true;
 
-  constructor(random: Random, disk: SimDisk, nvram: SimMemory, faults: Faults, watcher: Watcher) {
+  constructor(
+    random: Random,
+    disk: SimDisk,
+    nvram: SimMemory,
+    faults: Faults,
+    watcher: Watcher,
+    /** Called before anything happens: the process may die there. */
+    step: () => void,
+  ) {
+    this.#step = step;
     this.random = random;
     this.disk = disk;
     this.nvram = nvram;
@@ -128,6 +137,7 @@ export class World implements Io {
   }
 
   #queue(pending: Pending): void {
+    this.#step();
     this.#watcher.tell(() => `  queue ${describe(pending)}`);
     this.#pending.push(pending);
   }
@@ -141,6 +151,7 @@ export class World implements Io {
     const [pending] = this.#pending.splice(this.random.below(this.#pending.length), 1);
     if (pending === undefined) return;
     const result = this.#carryOut(pending);
+    this.#step();
     this.#watcher.tell(() => `  done ${describe(pending)}: ${result}`);
     (this.#handlers[pending.handler] as CompletionHandler).completed(pending.index, result, 0);
   }
@@ -159,13 +170,13 @@ export class World implements Io {
 
   #carryOut(pending: Pending): number {
     const { kind, length } = pending;
-    const fails = this.isFaulty && kind !== "read" && this.random.chance(this.#faults.failures);
+    const fails = kind !== "read" && this.random.chance(this.#faults.failures);
     if (fails) {
       if (kind !== "flush") this.#partly(pending);
       return -ERRNO.EIO;
     }
     const isShort =
-      this.isFaulty && pending.file === DATA_FILE && length > SECTOR_BYTES && this.random.chance(this.#faults.shortTransfers);
+      pending.file === DATA_FILE && length > SECTOR_BYTES && this.random.chance(this.#faults.shortTransfers);
     const done =
       (kind === "read" || kind === "write") && isShort
         ? SECTOR_BYTES * (1 + this.random.below(length / SECTOR_BYTES - 1))
