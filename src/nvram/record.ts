@@ -62,6 +62,9 @@ export class PredictiveRecord implements Proposals, Room {
   readonly #adding: Int32Array;
   #addingCount = 0;
   #underWay = false;
+  /** The chunks of the write that is being served. */
+  #sparedFirst = -1;
+  #sparedLast = -1;
   #addedInEpoch = 0;
   readonly #epochChunks: number;
   #onUpdated: (result: number) => void = () => undefined;
@@ -117,7 +120,9 @@ export class PredictiveRecord implements Proposals, Room {
     let missing = 0;
     for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) missing++;
     if (missing === 0) return true;
-    if (this.#addingCount + missing > this.#adding.length || !this.#makeRoom(missing, first, last)) return false;
+    this.#sparedFirst = first;
+    this.#sparedLast = last;
+    if (this.#addingCount + missing > this.#adding.length || !this.#makeRoom(missing)) return false;
     for (let chunk = first; chunk <= last; chunk++) if (!places.isMember(chunk)) this.#add(chunk, false);
     this.counts.wanted += missing;
     this.#predictor?.missed(first, last, this, this);
@@ -144,17 +149,18 @@ export class PredictiveRecord implements Proposals, Room {
     }
   }
 
-  #makeRoom(missing: number, first: number, last: number): boolean {
-    while (this.places.count + missing > this.limit) if (!this.#evict(first, last)) return false;
+  #makeRoom(missing: number): boolean {
+    while (this.places.count + missing > this.limit) if (!this.#evict()) return false;
     return true;
   }
 
-  /** Takes the coldest chunk out, but none of `first` to `last`. */
-  #evict(first = -1, last = -1): boolean {
+  /** Takes the coldest chunk out, but none of those that the write being served needs: it would never be admitted. */
+  #evict(): boolean {
+    const isSpared = (chunk: number): boolean => chunk >= this.#sparedFirst && chunk <= this.#sparedLast;
     let chunk = this.#eviction.choose();
-    for (let spared = first; chunk >= first && chunk <= last && spared <= last; spared++)
+    for (let spared = this.#sparedFirst; isSpared(chunk) && spared <= this.#sparedLast; spared++)
       chunk = this.#eviction.choose();
-    if (chunk < 0 || (chunk >= first && chunk <= last)) return false;
+    if (chunk < 0 || isSpared(chunk)) return false;
     const used = this.places.isUsed(chunk);
     const predicted = this.places.isPredicted(chunk);
     this.places.remove(chunk);
