@@ -49,10 +49,12 @@ const SWEEP_STEP = 128;
 const REGION_BYTES = 4 * 2 ** 20;
 /** Of the room that is left, one region takes at most this share. */
 const REGION_SHARE = 1 / 32;
-/** Region chunks whose fate is known, after which their worth is judged again. */
-const JUDGE_AFTER = 64;
-const WORTH_GROWING = 0.25;
-const WORTH_SHRINKING = 0.1;
+/** Predictions whose fate is known, after which their worth is judged again. */
+const JUDGE_AFTER = 128;
+/** Regions grow when predictions are worth so many times their room. */
+const WORTH_GROWING = 1.5;
+/** One miss in so many tries a region of two when regions have proved worth nothing. */
+const TRYING = 16;
 
 export class StreamPredictor implements Predictor {
   readonly #seen: Seen;
@@ -76,8 +78,12 @@ export class StreamPredictor implements Predictor {
   /** How far a stream goes: the average of the logarithms. */
   #usual = Math.log2(1 + FIRST_WINDOW);
   #region: number;
-  #regionUsed = 0;
-  #regionWasted = 0;
+  /** Since the worth of predictions was judged: predictions taken out, those of them that were written, */
+  #judged = 0;
+  #used = 0;
+  /** chunks that came in, and misses of chunks that had been in before. */
+  #added = 0;
+  #missedAgain = 0;
 
   constructor(seen: Seen, chunkBytes: number) {
     this.#seen = seen;
@@ -87,6 +93,8 @@ export class StreamPredictor implements Predictor {
 
   missed(first: number, last: number, room: Room, proposals: Proposals): void {
     this.#misses++;
+    this.#added += last - first + 1;
+    if (this.#seen.visits(last) > 0) this.#missedAgain++;
     this.#advance();
     const stream = this.#streamOf(first, last);
     if (stream < 0) this.#proposeRegion(first, last, room, proposals);
@@ -94,15 +102,21 @@ export class StreamPredictor implements Predictor {
   }
 
   evicted(_chunk: number, used: boolean): void {
-    if (used) this.#regionUsed++;
-    else this.#regionWasted++;
-    const judged = this.#regionUsed + this.#regionWasted;
-    if (judged < JUDGE_AFTER) return;
-    const worth = this.#regionUsed / judged;
-    if (worth >= WORTH_GROWING) this.#region = Math.min(this.#region * 2, this.#regionMax);
-    else if (worth < WORTH_SHRINKING) this.#region = Math.max(1, this.#region >> 1);
-    this.#regionUsed = 0;
-    this.#regionWasted = 0;
+    if (used) this.#used++;
+    if (++this.#judged === JUDGE_AFTER) this.#judge();
+  }
+
+  /**
+   * A prediction takes the room of the coldest chunk. It is worth that if predictions are written more often than chunks
+   * that were taken out are written again.
+   */
+  #judge(): void {
+    const worth = this.#used / this.#judged;
+    // As many are taken out as come in; what was predicted and not written is nobody's loss.
+    const price = this.#missedAgain / Math.max(1, this.#added - (this.#judged - this.#used));
+    if (worth > price * WORTH_GROWING) this.#region = Math.min(this.#region * 2, this.#regionMax);
+    else if (worth < price) this.#region = Math.max(1, this.#region >> 1);
+    this.#used = this.#judged = this.#missedAgain = this.#added = 0;
   }
 
   #isUsed(chunk: number): boolean {
@@ -118,10 +132,11 @@ export class StreamPredictor implements Predictor {
       const end = this.#end[stream] as number;
       const start = this.#position[stream] as number;
       const gaps = GAP + (this.#gap[stream] as number);
+      const isProven = Math.abs(start - (this.#begunAt[stream] as number)) >= FIRST_WINDOW;
       let position = start;
       for (let ahead = position + stride, gap = 0; ahead !== end && gap <= gaps; ahead += stride) {
         if (seen.isUsed(ahead)) {
-          for (; position !== ahead; position += stride) seen.pass(position);
+          for (; position !== ahead; position += stride) if (isProven) seen.pass(position);
           gap = 0;
         } else gap++;
       }
@@ -155,9 +170,10 @@ export class StreamPredictor implements Predictor {
       if (stride === 0) continue;
       const position = this.#position[stream] as number;
       const end = this.#end[stream] as number;
-      // What was predicted may have been taken out before it was written: then the miss lies before the end.
-      const gone = stride > 0 ? first - position : position - last;
-      if (gone <= 0 || gone % stride !== 0) continue;
+      // The write may begin in a chunk that was reached before. What was predicted may have been taken out before it was
+      // written: then the miss lies before the end.
+      const step = stride > 0 ? last - position : position - first;
+      if (step <= 0 || step % stride !== 0) continue;
       const ahead = stride > 0 ? first - end : end - last;
       if (ahead > 0 && ahead > this.#reach(stream)) continue;
       if (ahead > 0) this.#gap[stream] = Math.max(ahead, ((this.#gap[stream] as number) * 7) >> 3);
@@ -200,7 +216,7 @@ export class StreamPredictor implements Predictor {
       const recent = this.#recent[(this.#recentCount - age + RECENT_MISSES) % RECENT_MISSES] as number;
       const step = first - recent;
       if (recent < 0 || step === 0 || Math.abs(step) > SWEEP_STEP) continue;
-      const stream = step > 0 ? this.#begin(last, 1, recent) : this.#begin(first, -1, recent);
+      const stream = step > 0 ? this.#begin(last, 1, last) : this.#begin(first, -1, first);
       this.#gap[stream] = Math.abs(step);
       return stream;
     }
@@ -288,6 +304,11 @@ export class StreamPredictor implements Predictor {
     }
   }
 
+  #propose(chunk: number, proposals: Proposals): boolean {
+    if (!this.#seen.isMember(chunk)) this.#added++;
+    return proposals.propose(chunk);
+  }
+
   /** What is predicted already must not be what makes room for more. */
   #refresh(stream: number): void {
     const stride = this.#stride[stream] as number;
@@ -306,7 +327,7 @@ export class StreamPredictor implements Predictor {
     const wanted = position + (window + 1) * stride;
     let chunk = this.#end[stream] as number;
     for (; stride > 0 ? chunk < wanted && chunk < chunks : chunk > wanted && chunk >= 0; chunk += stride) {
-      if (!proposals.propose(chunk)) {
+      if (!this.#propose(chunk, proposals)) {
         this.#end[stream] = chunk;
         return false;
       }
@@ -316,11 +337,12 @@ export class StreamPredictor implements Predictor {
   }
 
   #proposeRegion(first: number, last: number, room: Room, proposals: Proposals): void {
-    const largest = Math.max(this.#region, Math.floor(room.free * REGION_SHARE));
+    const least = this.#misses % TRYING === 0 ? 2 : 1;
+    const largest = Math.max(least, this.#region, Math.floor(room.free * REGION_SHARE));
     const size = 2 ** Math.floor(Math.log2(largest));
     if (size === 1) return;
     const start = first - (first % size);
     const end = Math.min(last - (last % size) + size, this.#seen.chunks);
-    for (let chunk = start; chunk < end; chunk++) if (!proposals.propose(chunk)) return;
+    for (let chunk = start; chunk < end; chunk++) if (!this.#propose(chunk, proposals)) return;
   }
 }
