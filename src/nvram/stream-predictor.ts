@@ -2,19 +2,20 @@
  * Predicts from streams and from neighbours.
  *
  * - Streams, several at once: forward, backward, strided, and sweeps, which go one way and leave chunks out (a checkpoint in
- *   the order of places). A stream is expected to go on for as long as it has gone already; so the window doubles at each
- *   miss, and what is wasted at its end is no more than it was worth before. One miss tops up every stream that has moved
- *   on: the update is paid for anyway.
- * - Loops around a stride: where a strided stream begins anew beside its start, it is expected to be as long as the last time.
+ *   the order of places). A stream is expected to go on for as long as it has gone already: its window doubles from miss to
+ *   miss, and no more is wasted at its end than it was worth before. A new one is expected to go as far as streams usually
+ *   did. One miss tops up every stream that has moved on: the update is paid for anyway.
+ * - Loops around a stride: where writes go on beside a strided stream, it is expected to be as long as the last time.
  * - Regions: around a miss that belongs to no stream, the aligned region that it lies in; large while the record has room,
- *   and as large as it has proved worth when it is full.
+ *   and when it is full, as large as it has proved worth: predictions are set against what they push out.
  *
- * Ideas taken from the literature of prefetching: sequentiality detected from what the cache holds, and several streams in
- * one small table replaced by age (Gill and Bathen, AMP; Gill and Modha, SARC); windows that double on success (Linux
- * readahead); strides from equal distances (Baer and Chen's reference prediction table); throttling by measured waste
- * (Srinath et al., feedback-directed prefetching); regions as spatial streams (Somogyi et al.). What differs here: a
- * prefetch costs no input or output, only room in the record, and a miss costs a barrier however much it adds; so
- * predictions are made at misses only, for all streams together, and dense where a stream is sparse.
+ * Ideas taken from the literature of caching and prefetching: several streams in one small table replaced by age, and
+ * prefetched room weighed against kept room (Gill and Modha, SARC; Gill and Bathen, AMP); windows that double on success
+ * (Linux readahead); strides from equal distances (Baer and Chen's reference prediction table); prefetching in nested loops,
+ * the length of the inner one known from its last round (Chen and Baer); throttling by measured usefulness (Srinath et al.,
+ * feedback-directed prefetching); regions as spatial streams (Somogyi et al.). What differs here: a prefetch costs no input
+ * or output, only room in the record, and a miss costs a barrier however much it adds; so predictions are made at misses
+ * only, for all streams together, and are dense where a stream is sparse.
  *
  * Invariants. Work at a miss is bounded by the table, by the windows, and by the distance that is searched; nothing happens
  * at a hit. State is of a fixed size.
@@ -37,8 +38,8 @@ const STREAM_IDLE_MISSES = 256;
 const GAP = 4;
 /** How many times its largest gap a stream may leave out. */
 const GAPS = 4;
-/** Streams together may fill this share of the record. */
-const STREAMS_SHARE = 7 / 8;
+/** Streams together may fill this share of the record: what they have passed stays a while, until the remote has it. */
+const STREAMS_SHARE = 3 / 4;
 /** Strides are looked for up to this distance, in chunks. */
 const STRIDE_MAX = 1024;
 /** Chunks at equal distances, before the one that is written, that make a stride. */
@@ -65,7 +66,7 @@ export class StreamPredictor implements Predictor {
   readonly #end = new Int32Array(STREAMS);
   /** Signed; 0 for an unused place in the table. */
   readonly #stride = new Int32Array(STREAMS);
-  /** Steps that it is expected to go at least, whatever it has gone. */
+  /** Steps from its start that it is expected to go, when it has not gone farther. */
   readonly #promise = new Int32Array(STREAMS);
   /** The largest gap of late. */
   readonly #gap = new Int32Array(STREAMS);
@@ -238,7 +239,7 @@ export class StreamPredictor implements Predictor {
     this.#stride[oldest] = stride;
     this.#start[oldest] = start;
     this.#begunAt[oldest] = chunk;
-    this.#promise[oldest] = Math.floor(2 ** this.#usual) - 1;
+    this.#promise[oldest] = Math.max(Math.floor(2 ** this.#usual), this.#region) - 1;
     this.#gap[oldest] = 0;
     this.#moveTo(oldest, chunk);
     return oldest;
