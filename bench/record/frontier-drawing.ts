@@ -105,14 +105,14 @@ function legend(): string[] {
   return [
     stroke(46, OURS, ""),
     text(72, y + 4, "sluice, limits 8 MiB to 8 GiB"),
-    stroke(254, ORACLE, 'stroke-dasharray="3 3"'),
-    text(280, y + 4, "perfect knowledge"),
-    circleAt([405, y], ACTIVITY_LOG),
-    text(414, y + 4, "DRBD: 67, 1237, 6433 extents"),
-    squareAt([610, y], MD),
-    text(619, y + 4, "md bitmap"),
-    squareAt([700, y], LOCKLESS),
-    text(709, y + 4, "md llbitmap"),
+    stroke(272, ORACLE, 'stroke-dasharray="3 3"'),
+    text(298, y + 4, "perfect knowledge"),
+    circleAt([420, y], ACTIVITY_LOG),
+    text(429, y + 4, "DRBD: 67, 1237, 6433 extents"),
+    squareAt([626, y], MD),
+    text(635, y + 4, "md bitmap"),
+    squareAt([712, y], LOCKLESS),
+    text(721, y + 4, "md llbitmap"),
   ];
 }
 

@@ -28,25 +28,32 @@ export class Eviction {
   readonly #histogram = new Int32Array(BUCKETS);
   #found = 0;
   #next = 0;
+  #threshold = 0;
+  #sparedFirst = -1;
+  #sparedLast = -1;
 
   constructor(places: Places, limitChunks: number) {
     this.#places = places;
     this.#victims = new Int32Array(Math.max(1, Math.ceil(limitChunks / SHARE)));
   }
 
-  /** The next chunk to go, still a member; -1 when every member is owed or in use. */
-  choose(): number {
+  /** The next chunk to go, still a member, but none of `first` to `last`; -1 when every other is owed or in use. */
+  choose(first: number, last: number): number {
+    this.#sparedFirst = first;
+    this.#sparedLast = last;
     for (let passes = 0; passes < 2; passes++) {
       while (this.#next < this.#found) {
         const chunk = this.#victims[this.#next++] as number;
-        if (this.#places.isRemovable(chunk) && this.#warmth(chunk) <= this.#threshold) return chunk;
+        if (this.#mayGo(chunk) && this.#warmth(chunk) <= this.#threshold) return chunk;
       }
       if (passes === 0) this.#search();
     }
     return -1;
   }
 
-  #threshold = 0;
+  #mayGo(chunk: number): boolean {
+    return this.#places.isRemovable(chunk) && (chunk < this.#sparedFirst || chunk > this.#sparedLast);
+  }
 
   /** 0 (coldest) to BUCKETS - 1. */
   #warmth(chunk: number): number {
@@ -63,7 +70,7 @@ export class Eviction {
     const histogram = this.#histogram.fill(0);
     for (let position = 0; position < places.count; position++) {
       const chunk = places.member(position);
-      if (places.isRemovable(chunk)) histogram[this.#warmth(chunk)] = (histogram[this.#warmth(chunk)] as number) + 1;
+      if (this.#mayGo(chunk)) histogram[this.#warmth(chunk)] = (histogram[this.#warmth(chunk)] as number) + 1;
     }
     const wanted = this.#victims.length;
     let sum = 0;
@@ -74,11 +81,11 @@ export class Eviction {
     this.#found = 0;
     for (let position = 0; position < places.count && this.#found < wanted; position++) {
       const chunk = places.member(position);
-      if (places.isRemovable(chunk) && this.#warmth(chunk) < threshold) this.#victims[this.#found++] = chunk;
+      if (this.#mayGo(chunk) && this.#warmth(chunk) < threshold) this.#victims[this.#found++] = chunk;
     }
     for (let position = 0; position < places.count && this.#found < wanted; position++) {
       const chunk = places.member(position);
-      if (places.isRemovable(chunk) && this.#warmth(chunk) === threshold) this.#victims[this.#found++] = chunk;
+      if (this.#mayGo(chunk) && this.#warmth(chunk) === threshold) this.#victims[this.#found++] = chunk;
     }
   }
 }

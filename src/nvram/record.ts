@@ -156,11 +156,8 @@ export class PredictiveRecord implements Proposals, Room {
 
   /** Takes the coldest chunk out, but none of those that the write being served needs: it would never be admitted. */
   #evict(): boolean {
-    const isSpared = (chunk: number): boolean => chunk >= this.#sparedFirst && chunk <= this.#sparedLast;
-    let chunk = this.#eviction.choose();
-    for (let spared = this.#sparedFirst; isSpared(chunk) && spared <= this.#sparedLast; spared++)
-      chunk = this.#eviction.choose();
-    if (chunk < 0 || isSpared(chunk)) return false;
+    const chunk = this.#eviction.choose(this.#sparedFirst, this.#sparedLast);
+    if (chunk < 0) return false;
     const used = this.places.isUsed(chunk);
     const predicted = this.places.isPredicted(chunk);
     this.places.remove(chunk);

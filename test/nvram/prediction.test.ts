@@ -40,15 +40,23 @@ const count = (length: number, at: (index: number) => number): number[] =>
   Array.from({ length }, (_, index) => at(index));
 
 test("predictions do not push out the chunks of the write that they come with", (t) => {
+  let fresh = 1000;
   const record = recordOf(4, () => ({
-    missed: (_first, last, _room, proposals) => {
-      for (let chunk = last + 10; proposals.propose(chunk) && chunk < last + 14; chunk++);
+    missed: (_first, _last, _room, proposals) => {
+      for (let more = 4; more > 0 && proposals.propose(fresh++); more--);
     },
     evicted: () => undefined,
   }));
-  for (const chunk of [0, 20, 40]) write(record, chunk);
   write(record, 100);
   t.notThrows(() => write(record, 100, 101));
+});
+
+test("a write finds room although the coldest chunks are its own", (t) => {
+  const record = recordOf(64, null);
+  write(record, 0, 31);
+  for (let chunk = 100; chunk < 132; chunk++) for (let visit = 0; visit < 3; visit++) write(record, chunk);
+  t.notThrows(() => write(record, 0, 32));
+  t.is(record.places.count, 64);
 });
 
 test("a stream needs an update for what fills most of the record", (t) => {
