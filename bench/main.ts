@@ -1,16 +1,20 @@
 /** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
-import { driver } from "./driver.ts";
+import { driver, type BenchOptions } from "./driver.ts";
+import { record, type RecordBenchOptions } from "./record.ts";
 
-const BENCHMARKS = { driver } as const;
+const BENCHMARKS = { driver, record } as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
+of driver:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
   --rounds N          rounds, of which the medians are taken (default: 3)
   --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
   --null-only         only the null targets
+of record:
+  --frontier FILE     draw updates against what must be copied, as SVG
 `;
 
 function fail(message: string): never {
@@ -23,7 +27,7 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
-function readCommandLine(): { values: Parameters<typeof driver>[0] & { json: boolean }; names: string[] } {
+function readCommandLine(): { values: BenchOptions & RecordBenchOptions & { json: boolean }; names: string[] } {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
@@ -34,6 +38,7 @@ function readCommandLine(): { values: Parameters<typeof driver>[0] & { json: boo
         requests: { type: "string", default: "200000" },
         load: { type: "string", default: "" },
         "null-only": { type: "boolean", default: false },
+        frontier: { type: "string", default: "" },
       },
     });
     return {
@@ -45,6 +50,7 @@ function readCommandLine(): { values: Parameters<typeof driver>[0] & { json: boo
         requests: wholeNumber("requests", values.requests, 0),
         load: values.load,
         nullOnly: values["null-only"],
+        frontier: values.frontier,
       },
     };
   } catch (error) {

@@ -12,10 +12,10 @@ const BUCKETS = 64;
 /** Steps of warmth that a doubling of the visits is worth. */
 const STEPS_PER_DOUBLING = 8;
 /** Steps of warmth that are lost in each epoch without a visit. */
-const STEPS_PER_EPOCH = 2;
-/** Warmth of a chunk that was predicted and has not been written yet, in steps: a little below one that was written once. */
-const PREDICTED_STEPS = 6;
-/** A pass finds this share of the record. */
+const STEPS_PER_EPOCH = 1;
+/** Warmth of a chunk that was predicted and has not been written yet, in steps: below one that was written once. */
+const PREDICTED_STEPS = 3;
+/** A pass finds this share of the members. */
 const SHARE = 16;
 
 const VISIT_STEPS = Int32Array.from({ length: VISITS_MAX + 1 }, (_, visits) =>
@@ -28,13 +28,15 @@ export class Eviction {
   readonly #histogram = new Int32Array(BUCKETS);
   #found = 0;
   #next = 0;
+  /** How many a pass is to find. */
+  #wanted = 0;
   #threshold = 0;
   /** Set when members could not leave because the backing store was not flushed since they were written. */
   lacksFlush = false;
 
-  constructor(places: Places, limitChunks: number) {
+  constructor(places: Places) {
     this.#places = places;
-    this.#victims = new Int32Array(Math.max(1, Math.ceil(limitChunks / SHARE)));
+    this.#victims = new Int32Array(Math.ceil(places.chunks / SHARE));
   }
 
   /** The next chunk to go, still a member; -1 when every member is owed or in use. */
@@ -72,8 +74,9 @@ export class Eviction {
       const warmth = this.#warmth(chunk);
       histogram[warmth] = (histogram[warmth] as number) + 1;
     }
+    this.#wanted = Math.ceil(places.count / SHARE);
     let threshold = 0;
-    for (let sum = histogram[0] as number; threshold < BUCKETS - 1 && sum < this.#victims.length;)
+    for (let sum = histogram[0] as number; threshold < BUCKETS - 1 && sum < this.#wanted;)
       sum += histogram[++threshold] as number;
     this.#threshold = threshold;
     this.#next = 0;
@@ -86,7 +89,7 @@ export class Eviction {
   /** Takes those into the list whose warmth lies between, as far as they are durable and there is room. */
   #take(coldest: number, warmest: number): void {
     const places = this.#places;
-    for (let position = 0; position < places.count && this.#found < this.#victims.length; position++) {
+    for (let position = 0; position < places.count && this.#found < this.#wanted; position++) {
       const chunk = places.member(position);
       if (!places.isSpare(chunk)) continue;
       const warmth = this.#warmth(chunk);

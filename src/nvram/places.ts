@@ -55,6 +55,7 @@ export class Places {
   /** The period that is running, and the last one whose writes are durable. */
   #period = 1;
   #durablePeriod = 0;
+  #unflushed = 0;
 
   constructor({ chunks, states }: PlacesOptions) {
     this.chunks = chunks;
@@ -101,10 +102,16 @@ export class Places {
     return age >= ((this.#period - this.#durablePeriod) & 0xffff);
   }
 
+  /** Chunks that were written since the last flush began. */
+  get unflushed(): number {
+    return this.#unflushed;
+  }
+
   /** The backing store is about to be flushed; gives the period that `endFlush` is to be called with. */
   beginFlush(): number {
     const period = this.#period;
     this.#period = (period + 1) & 0xffff;
+    this.#unflushed = 0;
     return period;
   }
 
@@ -154,7 +161,11 @@ export class Places {
 
   /** The write of chunks `first` to `last` has ended, whatever its result. */
   endWrite(first: number, last: number): void {
-    for (let chunk = first; chunk <= last; chunk++) this.#writtenIn[chunk] = this.#period;
+    for (let chunk = first; chunk <= last; chunk++) {
+      if (this.#writtenIn[chunk] === this.#period) continue;
+      this.#writtenIn[chunk] = this.#period;
+      this.#unflushed++;
+    }
     this.unpin(first, last);
   }
 

@@ -38,6 +38,8 @@ export interface RecordOptions extends PlacesOptions {
   readonly predictor?: ((places: Places) => Predictor) | null | undefined;
 }
 
+/** Of the record, this part may wait for a flush. */
+const UNFLUSHED_SHARE = 4;
 /** Epochs in which the record is renewed once. */
 const EPOCHS_PER_TURNOVER = 8;
 
@@ -66,7 +68,7 @@ export class PredictiveRecord implements Proposals, Room {
       options.predictor === null
         ? null
         : (options.predictor?.(this.places) ?? new StreamPredictor(this.places, options.chunkBytes));
-    this.#eviction = new Eviction(this.places, this.limit);
+    this.#eviction = new Eviction(this.places);
     this.#adding = new Int32Array(this.limit);
     this.#epochChunks = Math.max(1, Math.floor(this.limit / EPOCHS_PER_TURNOVER));
   }
@@ -76,11 +78,14 @@ export class PredictiveRecord implements Proposals, Room {
     return Math.max(0, this.limit - this.places.count);
   }
 
-  /** Whether more could leave the record if the backing store were flushed (see Places.beginFlush). Said once. */
+  /**
+   * Whether the backing store should be flushed, for the sake of what is to leave the record (see Places.beginFlush): a
+   * quarter of it is not durable, or something could not leave that was to. The latter is said once.
+   */
   takeFlushWish(): boolean {
     const { lacksFlush } = this.#eviction;
     this.#eviction.lacksFlush = false;
-    return lacksFlush;
+    return lacksFlush || this.places.unflushed > this.limit / UNFLUSHED_SHARE;
   }
 
   /** An update is under way: its end is told to whoever called `whenUpdated`. */

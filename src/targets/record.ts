@@ -44,7 +44,10 @@ export class RecordTarget implements Target, Layer {
     this.#periods = new Uint16Array(context.depth + 1);
     this.#io = context.ring;
     record.whenUpdated((result) => this.#updated(result));
-    context.afterBatch(() => this.#update());
+    context.afterBatch(() => {
+      this.#update();
+      if (!this.#flushing && record.takeFlushWish()) this.#startFlush();
+    });
   }
 
   submit(request: Request): void {
@@ -107,7 +110,6 @@ export class RecordTarget implements Target, Layer {
     }
     if (this.#wanted < this.#heldCount) this.#stall();
     record.update();
-    if (!this.#flushing && record.takeFlushWish()) this.#startFlush();
   }
 
   #startFlush(): void {
