@@ -36,8 +36,8 @@ interface Plan {
 
 function planOf(random: Random): Plan {
   // A large volume has a record of several pages; its chunks are small so that it costs no more than the others.
-  const isLarge = random.chance(0.05);
-  const chunks = isLarge ? 70_000 : random.pick([9, 40, 500, 1000]);
+  const isLarge = random.chance(0.03);
+  const chunks = isLarge ? 35_000 : random.pick([9, 40, 500, 1000]);
   return {
     sectorsPerChunk: isLarge ? 1 : 8,
     chunks,
@@ -50,7 +50,7 @@ function planOf(random: Random): Plan {
       : { failures: random.pick([0, 0.02, 0.1]), shortTransfers: random.pick([0, 0.1, 0.3]) },
     drainShare: random.pick([0.05, 0.3, 0.6]),
     rots: random.chance(0.1),
-    inSync: random.chance(0.8),
+    inSync: isLarge || random.chance(0.8),
   };
 }
 
