@@ -5,6 +5,7 @@ import { ask, askResize, askStatus } from "../control/client.ts";
 import { configFile, readConfig } from "../control/config.ts";
 import { formatSize, parseSize } from "../control/sizes.ts";
 import { version } from "../control/version.ts";
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from "../nvram/nvram-file.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { removeDevice } from "../ublk/devices.ts";
 import { UblkError } from "../ublk/errors.ts";
@@ -12,6 +13,7 @@ import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.
 import { kernelFeatures } from "./features.ts";
 import { takeInventory } from "./inventory.ts";
 import { EXIT, print, table } from "./output.ts";
+import { showRecord } from "./record.ts";
 import { serve } from "./serve.ts";
 import { startService, stopService } from "./service.ts";
 import { describeStatus } from "./status.ts";
@@ -61,6 +63,15 @@ function sizeArgument(text: string | undefined): number | undefined {
   const bytes = parseSize(text);
   if (bytes === undefined || bytes === 0) {
     throw new UblkError("EUSAGE", `wanted a size such as 10GiB, found "${text}"`);
+  }
+  return bytes;
+}
+
+function chunkArgument(text: string | undefined): number | undefined {
+  const bytes = sizeArgument(text);
+  if (bytes === undefined) return undefined;
+  if (bytes < CHUNK_BYTES_MIN || bytes > CHUNK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
+    throw new UblkError("EUSAGE", `--chunk: wanted a power of two from 4KiB to 4MiB, found "${text}"`);
   }
   return bytes;
 }
@@ -265,6 +276,71 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           ["$0 check ./draft.toml", "a file that is not in place yet"],
         ),
       act(({ name }) => check(name, json)),
+    )
+    .command(
+      "record <name>",
+      "the predictive record of a running volume: its numbers and its map",
+      (command) =>
+        page(
+          withName(command),
+          "record NAME [--watch]",
+          [
+            "What is in the record of a volume, how often a write had to wait for it, what a crash now",
+            "would cost to copy, and a map of the volume.",
+          ],
+          ["$0 record data --watch", "drawn anew each second, until Ctrl-C"],
+        ).option("watch", { type: "boolean", default: false, describe: "again and again, once a second" }),
+      act(({ name, watch }) => showRecord(volumeName(name), watch, json)),
+    )
+    .command("nvram <action>", "make the NVRAM file of a volume, or look into one", (command) =>
+      command
+        .usage("$0 nvram ACTION")
+        .command(
+          "create <name>",
+          "make the NVRAM file that a volume's configuration names",
+          (create) =>
+            page(
+              withName(create),
+              "nvram create NAME [--chunk SIZE] [--in-sync]",
+              [
+                "Makes the NVRAM file of a volume: [record] in its configuration says where. At first every chunk",
+                "is in the record, since nothing is known of the remote. A file that exists is never touched.",
+              ],
+              ["$0 nvram create data", "the file of /etc/sluice/data.toml"],
+            )
+              .option("chunk", {
+                type: "string",
+                requiresArg: true,
+                describe: "size of a chunk, 4KiB to 4MiB (default: 64KiB, more for large volumes)",
+              })
+              .option("in-sync", {
+                type: "boolean",
+                default: false,
+                describe: "volume and remote are known to be equal: begin with an empty record",
+              }),
+          act(async ({ name, chunk, inSync }) => {
+            const { createNvramFile, describeNvram } = await import("./nvram.ts");
+            const made = await createNvramFile(name, inSync, chunkArgument(chunk));
+            print(json, made, () => table(describeNvram(made)));
+          }),
+        )
+        .command(
+          "inspect <file>",
+          "say what an NVRAM file holds",
+          (inspect) =>
+            page(
+              inspect.positional("file", { type: "string", demandOption: true, describe: "path of the file" }),
+              "nvram inspect FILE",
+              ["Whose file it is, where its regions lie, how much is recorded, and what is damaged. Changes nothing."],
+              ["$0 nvram inspect /mnt/pmem/data.nvram --json", "for a program"],
+            ),
+          act(async ({ file }) => {
+            const { describeNvram, inspectNvramFile } = await import("./nvram.ts");
+            const found = await inspectNvramFile(file);
+            print(json, found, () => table(describeNvram(found)));
+          }),
+        )
+        .demandCommand(1, "name an action: create or inspect"),
     )
     .command(
       "features",

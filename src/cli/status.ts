@@ -3,6 +3,7 @@ import { formatSize } from "../control/sizes.ts";
 import type { VolumeStatus } from "../control/status.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
 import { table } from "./output.ts";
+import { factsOf } from "./record.ts";
 
 export function describeStatus(status: VolumeStatus): string {
   const { statistics, device } = status;
@@ -18,6 +19,7 @@ export function describeStatus(status: VolumeStatus): string {
     ["backing", status.backing.join("; ")],
     ["queues", `${status.queues}, ${status.depth} deep`],
     ["daemon", `pid ${status.pid}, sluice ${status.version}, ${formatSize(status.memory.residentBytes)} resident`],
+    ...(status.record === null ? [] : factsOf(status.record)),
     ...status.pending.map((difference) => ["pending", difference]),
   ]);
   const rows = OPERATION_NAMES.filter((name) => name !== undefined).map((name) => {

@@ -3,6 +3,7 @@
  *
  *     GET  /v1/status    VolumeStatus
  *     GET  /v1/metrics   Prometheus text
+ *     GET  /v1/record    RecordMap; 404 where there is no record
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
@@ -13,6 +14,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const BODY_MAX_BYTES = 4096;
@@ -21,6 +23,8 @@ const REQUEST_TIMEOUT_MS = 10_000;
 /** The volume behind the API. */
 export interface ControlledVolume {
   status(): VolumeStatus;
+  /** Throws ENOENT where the volume has no record. */
+  recordMap(): RecordMap;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -57,6 +61,7 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
       return { type: "text/plain; version=0.0.4", text: await metricsText(volume.status()) };
     },
   },
+  "/v1/record": { GET: (_body, volume) => Promise.resolve(json(volume.recordMap())) },
   "/v1/stop": {
     POST: async (body, volume) => {
       await volume.stop(checked(stopBody, body).force);

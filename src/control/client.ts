@@ -2,6 +2,7 @@
 import { request } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { socketPath } from "./paths.ts";
+import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 /** A stop waits for dirty pages to be written back. */
@@ -46,6 +47,10 @@ export async function ask(name: string, method: "GET" | "POST", path: string, bo
 
 export async function askStatus(name: string): Promise<VolumeStatus> {
   return JSON.parse(await ask(name, "GET", "/v1/status")) as VolumeStatus;
+}
+
+export async function askRecord(name: string): Promise<RecordMap> {
+  return JSON.parse(await ask(name, "GET", "/v1/record")) as RecordMap;
 }
 
 export async function askStop(name: string, force: boolean): Promise<void> {

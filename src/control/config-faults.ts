@@ -11,7 +11,8 @@ export function faultsOf(issue: z.core.$ZodIssue, table: unknown): string[] {
   const found = valueAt(table, issue.path);
   if (issue.code !== "unrecognized_keys") return [`${where}: ${issue.message}, found ${show(found)}`];
   const { kind } = found as { kind?: unknown };
-  const known = (typeof kind === "string" && where !== "" && Object.hasOwn(KEYS, kind) ? KEYS[kind] : KEYS[""]) ?? [];
+  const known =
+    KEYS[typeof kind === "string" && where !== "" && Object.hasOwn(KEYS, kind) ? kind : where] ?? KEYS[""] ?? [];
   return issue.keys.map(
     (key) => `${where === "" ? key : `${where}.${key}`}: is no key here, ${suggestion(key, known)}`,
   );

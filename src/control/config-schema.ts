@@ -10,6 +10,8 @@ import { parseSize } from "./sizes.ts";
 
 /** Each filter may take a place in the path of a request, which has room for 16 layers. */
 const FILTERS_MAX = 8;
+/** What a crash may cost to copy, unless told otherwise. */
+export const RECORD_LIMIT_BYTES = 256 * 2 ** 20;
 const DELAY_MAX_MS = 3_600_000;
 const BLOCK_BYTES = [512, 1024, 2048, 4096] as const;
 const OPERATIONS = ["read", "write", "flush", "discard", "write-zeroes"] as const;
@@ -72,6 +74,14 @@ const delayFilter = z.strictObject({
 });
 const traceFilter = z.strictObject({ kind: z.literal("trace"), file: path });
 
+const recordTable = z.strictObject(
+  {
+    nvram: path,
+    limit: size(1).default(RECORD_LIMIT_BYTES),
+  },
+  { error: "wanted a table, headed [record]" },
+);
+
 const filtersWanted = `wanted at most ${FILTERS_MAX} tables, each headed [[filter]]`;
 
 export const configSchema = z.strictObject({
@@ -83,6 +93,7 @@ export const configSchema = z.strictObject({
   queues: wholeNumber(1, 64).default(1),
   queue_depth: wholeNumber(1, 4096).default(128),
   device: wholeNumber(0, 1_048_575).optional(),
+  record: recordTable.optional(),
   filter: z
     .array(
       z.discriminatedUnion("kind", [errorFilter, delayFilter, traceFilter], { error: `wanted ${choice(FILTERS)}` }),
@@ -97,6 +108,7 @@ export type ConfigTable = z.output<typeof configSchema>;
 /** Keys by the kind of the table in which they stand; "" is the top of the file. */
 export const KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(configSchema.shape),
+  record: Object.keys(recordTable.shape),
   error: Object.keys(errorFilter.shape),
   delay: Object.keys(delayFilter.shape),
   trace: Object.keys(traceFilter.shape),
@@ -130,6 +142,11 @@ export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[
   }
   if (bytes !== undefined && blockBytes !== undefined && bytes % blockBytes !== 0) {
     fault("size", `wanted a multiple of logical_block_size = ${blockBytes}, found ${bytes} bytes`);
+  }
+  if (valid("record") !== undefined) {
+    if ((valid("queues") ?? 1) > 1) fault("queues", `wanted 1 for a volume with a record, found ${valid("queues")}`);
+    if (valid("read_only") === true)
+      fault("record", "is of no use to a volume that is read-only: leave out one of them");
   }
   valid("filter")?.forEach((filter, index) => {
     if (filter.kind !== "error" || (filter.offset === undefined) === (filter.length === undefined)) return;

@@ -7,10 +7,11 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import type { BackingSpec, FilterSpec, VolumeSpec } from "../targets/volume.ts";
+import type { BackingSpec, FilterSpec, RecordSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { faultsOf } from "./config-faults.ts";
 import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
+import { volumeMark } from "./identity.ts";
 import { configPath, memoryPath } from "./paths.ts";
 
 /** What a file describes. */
@@ -89,6 +90,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
       sizeBytes: result.data.size ?? null,
       logicalBlockBytes: result.data.logical_block_size,
       readOnly: result.data.read_only,
+      record: recordOf(name, result.data),
       filters: result.data.filter.map(filterOf),
     },
     queues: result.data.queues,
@@ -107,6 +109,11 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
     case "null":
       return { kind: "null", sizeBytes };
   }
+}
+
+function recordOf(name: string, { record }: ConfigTable): RecordSpec | null {
+  if (record === undefined) return null;
+  return { path: record.nvram, limitBytes: record.limit, volume: name, mark: volumeMark(name) };
 }
 
 function filterOf(filter: ConfigTable["filter"][number]): FilterSpec {

@@ -6,7 +6,7 @@
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
+import { openVolume, type BackingSpec, type RecordSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
 import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
@@ -16,14 +16,16 @@ import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
+import { RECORD_LIMIT_BYTES } from "./config-schema.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
 import { volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { linkPath, lockPath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
+import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
 import { storeBytes } from "./store-size.ts";
-import { forgetBacking, recallBacking, rememberBacking, sameStore } from "./started-with.ts";
+import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
 import { version } from "./version.ts";
 
@@ -51,7 +53,7 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
   await new VolumeService(config, spec, volume, device, { recovered, ioFlusher }).run();
-  await forgetBacking(config.name);
+  await forget(config.name);
   await volume.discardStore();
 }
 
@@ -95,7 +97,7 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
     recoverable: true,
     protectMemory,
     onAdded: (id) => {
-      rememberBacking(config.name, config.volume.backing);
+      remember(config.name, { backing: config.volume.backing, recordPath: config.volume.record?.path ?? null });
       announceDevice(config.name, id);
     },
   });
@@ -105,15 +107,24 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
 async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeConfig): Promise<VolumeSpec> {
   const { limits } = await control.parameters(id);
   const configured = config.volume;
-  const backing = (await recallBacking(config.name)) ?? configured.backing;
+  const startedWith = await recall(config.name);
+  const backing = startedWith?.backing ?? configured.backing;
   return {
     backing: backing.kind === "file" ? backing : { ...backing, sizeBytes: limits.sizeBytes },
     // A store that is used as a whole may have grown meanwhile.
     sizeBytes: backing.kind === "file" && configured.sizeBytes === null ? null : limits.sizeBytes,
     logicalBlockBytes: limits.logicalBlockBytes,
     readOnly: limits.readOnly,
+    // What is written is recorded for as long as the device lives, wherever the configuration has gone meanwhile.
+    record: recordOf(config, startedWith?.recordPath ?? null),
     filters: configured.filters,
   };
+}
+
+function recordOf({ name, volume: { record } }: VolumeConfig, path: string | null): RecordSpec | null {
+  if (path === null) return null;
+  const limitBytes = record?.limitBytes ?? RECORD_LIMIT_BYTES;
+  return { path, limitBytes, volume: name, mark: volumeMark(name) };
 }
 
 async function recoverDevice(
@@ -209,7 +220,10 @@ class VolumeService implements ControlledVolume {
   }
 
   async resize(sizeBytes: number | undefined): Promise<number> {
-    const { backing } = this.#spec;
+    const { backing, record } = this.#spec;
+    if (record !== null) {
+      throw new UblkError("EOPNOTSUPP", "A volume with a record cannot be resized while it runs: stop it and start it");
+    }
     if (backing.kind === "memory") {
       throw new UblkError("EOPNOTSUPP", "A memory volume cannot be resized: stop it and start it with its new size");
     }
@@ -242,6 +256,7 @@ class VolumeService implements ControlledVolume {
     if (!sameStore(this.#spec.backing, volume.backing)) {
       compare("the store", describeBacking(this.#spec.backing), describeBacking(volume.backing));
     }
+    compare("record.nvram", this.#spec.record?.path ?? "none", volume.record?.path ?? "none");
     compare("queue_depth", this.#device.depth, depth);
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
@@ -249,6 +264,12 @@ class VolumeService implements ControlledVolume {
     const configuredBytes = volume.backing.kind === "file" ? volume.sizeBytes : volume.backing.sizeBytes;
     if (this.#how.recovered && configuredBytes !== null) compare("size", limits.sizeBytes, configuredBytes);
     return differ;
+  }
+
+  recordMap(): RecordMap {
+    const { record } = this.#volume;
+    if (record === null) throw new UblkError("ENOENT", `Volume ${this.#config.name} has no record`);
+    return recordMap(record);
   }
 
   status(): VolumeStatus {
@@ -275,6 +296,7 @@ class VolumeService implements ControlledVolume {
         ioFlusher: this.#how.ioFlusher,
       },
       statistics: device.statistics(),
+      record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
       pending: this.#pending(),
     };
   }

@@ -1,6 +1,7 @@
 /** The volume's numbers in Prometheus' text format. Read from the counters when asked, never kept twice. */
 import { Counter, Gauge, Registry } from "prom-client";
 import { OPERATION_NAMES } from "../ublk/request.ts";
+import type { RecordStatus } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const QUANTILES = [
@@ -67,5 +68,26 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   gauge("sluice_resident_memory_bytes", "Resident memory of the daemon", status.memory.residentBytes);
   gauge("sluice_start_time_seconds", "When the daemon took up the service", Date.parse(status.since) / 1000);
   gauge("sluice_recovered", "1 when this daemon took the device over from one that died", status.recovered ? 1 : 0);
+  if (status.record !== null) recordMetrics(status.record, registers);
   return registry.metrics();
+}
+
+function recordMetrics(record: RecordStatus, registers: Registry[]): void {
+  const { counts } = record;
+  const gauge = (name: string, help: string, value: number): void => {
+    new Gauge({ name, help, registers }).set(value);
+  };
+  const counter = (name: string, help: string, value: number): void => {
+    new Counter({ name, help, registers }).inc(value);
+  };
+  gauge("sluice_record_limit_bytes", "Bytes that the record may cover", record.limitBytes);
+  gauge("sluice_record_bytes", "Bytes that the record covers: what a crash now costs to copy", record.crashCopyBytes);
+  gauge("sluice_record_owed_bytes", "Of those, bytes that the remote does not have", record.owedBytes);
+  gauge("sluice_record_predicted_bytes", "Of those, bytes that are only expected to be written", record.predictedBytes);
+  counter("sluice_record_writes_total", "Writes, discards and zeroes that the record saw", counts.writes);
+  counter("sluice_record_held_total", "Of those, the ones that waited for an update of the record", counts.held);
+  counter("sluice_record_updates_total", "Durable updates of the record", counts.updates);
+  counter("sluice_record_update_failures_total", "Updates of the record that failed", counts.failures);
+  counter("sluice_record_stalls_total", "Times that writes found no room in the record", counts.stalls);
+  counter("sluice_record_wasted_chunks_total", "Predicted chunks that left the record unwritten", counts.wasted);
 }

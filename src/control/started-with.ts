@@ -2,8 +2,8 @@
  * What a volume was started with, kept for as long as its device lives.
  *
  * Invariant: a daemon that takes a device over serves the store that the device was made over, and no other: whoever uses
- * the device would find another's data under it. So the store is not taken from the configuration then, which may have
- * been edited since, but from here.
+ * the device would find another's data under it. And it keeps the record in the same NVRAM file. So neither is taken from
+ * the configuration then, which may have been edited since, but from here.
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
@@ -11,24 +11,30 @@ import type { BackingSpec } from "../targets/volume.ts";
 import { codeOf } from "../ublk/errors.ts";
 import { startedWithPath } from "./paths.ts";
 
+export interface StartedWith {
+  readonly backing: BackingSpec;
+  /** The NVRAM file of the record; null for a volume without one. */
+  readonly recordPath: string | null;
+}
+
 /** To be called before the device starts. */
-export function rememberBacking(name: string, backing: BackingSpec): void {
+export function remember(name: string, startedWith: StartedWith): void {
   const path = startedWithPath(name);
-  writeFileSync(`${path}.new`, `${JSON.stringify(backing)}\n`, { mode: 0o600 });
+  writeFileSync(`${path}.new`, `${JSON.stringify(startedWith)}\n`, { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
 
 /** Undefined where nothing is remembered: the device was made by somebody else, or never started. */
-export async function recallBacking(name: string): Promise<BackingSpec | undefined> {
+export async function recall(name: string): Promise<StartedWith | undefined> {
   try {
-    return JSON.parse(await readFile(startedWithPath(name), "utf8")) as BackingSpec;
+    return JSON.parse(await readFile(startedWithPath(name), "utf8")) as StartedWith;
   } catch (error) {
     if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
 
-export async function forgetBacking(name: string): Promise<void> {
+export async function forget(name: string): Promise<void> {
   await rm(startedWithPath(name), { force: true });
 }
 

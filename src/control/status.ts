@@ -1,4 +1,5 @@
 /** What a daemon says of its volume: the answer of GET /v1/status, and what `sluice status --json` prints. */
+import type { RecordStatus } from "./record-status.ts";
 import type { DeviceStatistics } from "../ublk/statistics.ts";
 
 export interface VolumeStatus {
@@ -23,6 +24,8 @@ export interface VolumeStatus {
   readonly recovered: boolean;
   readonly memory: { readonly residentBytes: number; readonly buffersLocked: boolean; readonly ioFlusher: boolean };
   readonly statistics: DeviceStatistics;
+  /** The predictive record; null for a volume that has none. */
+  readonly record: RecordStatus | null;
   /** What is configured otherwise than it runs, and how to make it so. */
   readonly pending: readonly string[];
 }

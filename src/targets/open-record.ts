@@ -3,7 +3,7 @@ import type { Drain } from "../nvram/drain.ts";
 import type { RecordPlace } from "../nvram/nvram-file.ts";
 import type { Persistence } from "../nvram/persistence.ts";
 import { PersistentRecordStore } from "../nvram/record-store.ts";
-import type { RecordCounts } from "../nvram/record-counts.ts";
+import { RecordCounts } from "../nvram/record-counts.ts";
 import { PredictiveRecord } from "../nvram/record.ts";
 import type { Target, TargetContext } from "../ublk/target.ts";
 import { RecordTarget } from "./record.ts";
@@ -13,7 +13,8 @@ export interface RecordSetup {
   readonly limitChunks: number;
   /** Where the states of chunks are kept; private unless given. */
   readonly states?: SharedArrayBuffer | undefined;
-  readonly counts?: RecordCounts | undefined;
+  /** Where to count (RecordCounts); private unless given. */
+  readonly counts?: SharedArrayBuffer | undefined;
 }
 
 export interface OpenRecord {
@@ -39,7 +40,14 @@ export function openRecord(
   const { place, limitChunks, states, counts } = setup;
   const store = new PersistentRecordStore(persistence, place.chunks, place.salt);
   const { chunks, chunkBytes } = place;
-  const record = new PredictiveRecord({ chunks, chunkBytes, limitChunks, states, counts, store });
+  const record = new PredictiveRecord({
+    chunks,
+    chunkBytes,
+    limitChunks,
+    states,
+    counts: new RecordCounts(counts),
+    store,
+  });
   const damagedLines = store.load((chunk) => {
     record.restore(chunk);
   });

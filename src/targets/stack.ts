@@ -1,10 +1,19 @@
-/** The stack of targets of one queue: what keeps the bytes at the bottom, instruments above it. */
+/** The stack of targets of one queue: what keeps the bytes at the bottom, a record over it, instruments above. */
+import { readSync } from "node:fs";
+import { DaxPersistence } from "../nvram/dax-persistence.ts";
+import { StandInDrain } from "../nvram/drain.ts";
+import { FilePersistence, PAGE_BYTES } from "../nvram/file-persistence.ts";
+import type { Persistence } from "../nvram/persistence.ts";
+import { UblkError } from "../ublk/errors.ts";
+import { MappedMemory } from "../ublk/memory.ts";
+import { native } from "../ublk/native.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
 import { DelayTarget, type DelayOptions } from "./delay.ts";
 import { ErrorTarget, type ErrorOptions } from "./error.ts";
 import { FileTarget, type FileOptions } from "./file.ts";
 import { MemoryTarget, type MemoryOptions } from "./memory.ts";
 import { NullTarget } from "./null.ts";
+import { belowRecord, openRecord, type RecordSetup } from "./open-record.ts";
 import { TraceTarget, type TraceOptions } from "./trace.ts";
 
 export type BottomOptions =
@@ -15,15 +24,52 @@ export type FilterOptions =
   | ({ readonly kind: "delay" } & DelayOptions)
   | ({ readonly kind: "trace" } & TraceOptions);
 
+export interface RecordOptions extends RecordSetup {
+  /** The NVRAM file, open in this process. */
+  readonly fd: number;
+  readonly isPersistentMemory: boolean;
+}
+
 export interface StackOptions {
   readonly bottom: BottomOptions;
+  /** Over the bottom, below the filters. */
+  readonly record: RecordOptions | null;
   /** Outermost, nearest to the host, first. */
   readonly filters: readonly FilterOptions[];
 }
 
 /** The entry that a queue calls (TargetModule of ublk-ts). */
 export function openTarget(options: StackOptions, context: QueueContext): Target {
-  return options.filters.reduceRight((next, filter) => openFilter(filter, next, context), openBottom(options, context));
+  const { record, filters } = options;
+  const bottom = record === null ? openBottom(options, context) : openRecorded(record, options, context);
+  return filters.reduceRight((next, filter) => openFilter(filter, next, context), bottom);
+}
+
+function openRecorded(record: RecordOptions, options: StackOptions, context: QueueContext): Target {
+  const bottom = openBottom(options, belowRecord(context));
+  const persistence = record.isPersistentMemory ? mapRecord(record, context) : writeRecord(record, context);
+  return openRecord(record, persistence, ({ places }) => new StandInDrain(places), bottom, context).target;
+}
+
+function mapRecord({ fd, place: { offset, lengthBytes } }: RecordOptions, { ring }: QueueContext): Persistence {
+  const memory = MappedMemory.ofPersistentFile({ fd, offset, lengthBytes, writable: true });
+  if (memory === undefined) throw new UblkError("ENVRAM", "The NVRAM file is not on persistent memory any more");
+  ring.own(memory);
+  const { address } = memory;
+  return new DaxPersistence(new Uint8Array(memory.buffer), (at, length) => {
+    native.persist(address + at, length);
+  });
+}
+
+function writeRecord({ fd, place: { offset, lengthBytes } }: RecordOptions, context: QueueContext): Persistence {
+  using page = MappedMemory.anonymous(Math.ceil(lengthBytes / PAGE_BYTES) * PAGE_BYTES);
+  const bytes = new Uint8Array(page.buffer);
+  for (let done = 0; done < lengthBytes;) {
+    const count = readSync(fd, bytes, done, bytes.length - done, offset + done);
+    if (count === 0) throw new UblkError("ENVRAM", "The NVRAM file was cut while it was being read");
+    done += count;
+  }
+  return new FilePersistence(context.ring, context.useFile(fd), offset, bytes.subarray(0, lengthBytes));
 }
 
 function openBottom({ bottom }: StackOptions, context: QueueContext): Target {

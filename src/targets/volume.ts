@@ -4,6 +4,8 @@
  */
 import { constants } from "node:fs";
 import { open, rm, statfs, type FileHandle } from "node:fs/promises";
+import type { RecordPlace } from "../nvram/nvram-file.ts";
+import { RecordCounts } from "../nvram/record-counts.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import type { OperationName } from "../ublk/request.ts";
@@ -11,7 +13,8 @@ import type { Limits, TargetSource } from "../ublk/target.ts";
 import { openFileBacking } from "./file-backing.ts";
 import { memoryLimits } from "./memory.ts";
 import { nullLimits } from "./null.ts";
-import type { BottomOptions, FilterOptions, StackOptions } from "./stack.ts";
+import { openNvramBacking } from "./nvram-backing.ts";
+import type { BottomOptions, FilterOptions, RecordOptions, StackOptions } from "./stack.ts";
 
 export type BackingSpec =
   | { readonly kind: "file"; readonly path: string }
@@ -36,13 +39,37 @@ export interface VolumeSpec {
   readonly sizeBytes: number | null;
   readonly logicalBlockBytes: number;
   readonly readOnly: boolean;
+  /** The predictive record; null for a volume that has none. */
+  readonly record: RecordSpec | null;
   /** Outermost, nearest to the host, first. */
   readonly filters: readonly FilterSpec[];
+}
+
+/** Where a volume's record is, and how much of it may be in the record at once. */
+export interface RecordSpec {
+  /** The NVRAM file. */
+  readonly path: string;
+  readonly limitBytes: number;
+  /** Whose file it must be. */
+  readonly volume: string;
+  readonly mark: bigint;
+}
+
+/** The record of an open volume, for whoever wants to look at it: the memory is written by the queue's thread. */
+export interface RecordView {
+  readonly path: string;
+  readonly isPersistentMemory: boolean;
+  readonly place: RecordPlace;
+  readonly limitBytes: number;
+  /** STATE bits by chunk. */
+  readonly states: Uint8Array;
+  readonly counts: RecordCounts;
 }
 
 export interface OpenVolume extends AsyncDisposable {
   readonly limits: Limits;
   readonly source: TargetSource;
+  readonly record: RecordView | null;
   /** How the backing store is used, in words. */
   readonly explain: readonly string[];
   /** Measures the backing store again, for a volume that is resized. In bytes. */
@@ -52,6 +79,10 @@ export interface OpenVolume extends AsyncDisposable {
 }
 
 const STACK_MODULE = new URL(import.meta.url.endsWith(".ts") ? "./stack.ts" : "./stack.js", import.meta.url).href;
+/** A request of the largest size, and one more, have room in any record. */
+const LIMIT_CHUNKS_MIN = 144;
+/** The largest discard is this part of the record. */
+const REQUEST_SHARE = 4;
 const TMPFS_MAGIC = 0x01021994;
 
 interface Bottom {
@@ -70,35 +101,60 @@ interface Bottom {
  */
 export async function openVolume(spec: VolumeSpec, { lockWaitMs = 0 } = {}): Promise<OpenVolume> {
   const bottom = await openBottom(spec, lockWaitMs);
-  const handles: FileHandle[] = bottom.handle === null ? [] : [bottom.handle];
-  try {
-    const filters: FilterOptions[] = [];
-    for (const filter of spec.filters) {
-      if (filter.kind !== "trace") {
-        filters.push(filter);
-        continue;
-      }
-      const handle = await openTrace(filter.path);
-      handles.push(handle);
-      filters.push({ kind: "trace", fd: handle.fd });
-    }
-    const options: StackOptions = { bottom: bottom.options, filters };
-    return {
-      limits: bottom.limits,
-      explain: bottom.explain,
-      source: { module: STACK_MODULE, options },
-      measure: () => bottom.measure(),
-      discardStore: () => bottom.discardStore(),
-      [Symbol.asyncDispose]: () => closeAll(handles),
-    };
-  } catch (error) {
-    await closeAll(handles);
-    throw error;
+  await using opened = new AsyncDisposableStack();
+  opened.use(bottom.handle);
+  const filters: FilterOptions[] = [];
+  for (const filter of spec.filters) {
+    if (filter.kind === "trace") filters.push({ kind: "trace", fd: opened.use(await openTrace(filter.path)).fd });
+    else filters.push(filter);
   }
+  const { limits } = bottom;
+  const record = spec.record === null ? null : await openRecordOf(spec.record, limits.sizeBytes, lockWaitMs, opened);
+  const options: StackOptions = { bottom: bottom.options, record: record?.options ?? null, filters };
+  const held = opened.move();
+  return {
+    limits: record === null ? limits : withinRecord(limits, record.view),
+    record: record?.view ?? null,
+    explain: bottom.explain,
+    source: { module: STACK_MODULE, options },
+    measure: () => bottom.measure(),
+    discardStore: () => bottom.discardStore(),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
 }
 
-async function closeAll(handles: readonly FileHandle[]): Promise<void> {
-  for (const handle of handles) await handle.close();
+async function openRecordOf(
+  { path, limitBytes, volume, mark }: RecordSpec,
+  volumeBytes: number,
+  lockWaitMs: number,
+  opened: AsyncDisposableStack,
+): Promise<{ view: RecordView; options: RecordOptions }> {
+  const backing = opened.use(await openNvramBacking(path, { volume, mark, volumeBytes }, lockWaitMs));
+  const { fd, place, isPersistentMemory } = backing;
+  const limitChunks = Math.floor(limitBytes / place.chunkBytes);
+  if (limitChunks < LIMIT_CHUNKS_MIN) {
+    throw new UblkError(
+      "ELIMIT",
+      `record.limit is ${limitChunks} chunks of ${place.chunkBytes} bytes, wanted at least ${LIMIT_CHUNKS_MIN}: set a larger limit`,
+    );
+  }
+  const states = new SharedArrayBuffer(place.chunks);
+  const counts = new RecordCounts();
+  return {
+    view: { path, isPersistentMemory, place, limitBytes, states: new Uint8Array(states), counts },
+    options: { fd, isPersistentMemory, place, limitChunks, states, counts: counts.shared },
+  };
+}
+
+/** No request may want more of the record than it can ever give. */
+function withinRecord(limits: Limits, { limitBytes, place }: RecordView): Limits {
+  const maxBytes = Math.floor(limitBytes / REQUEST_SHARE / place.chunkBytes) * place.chunkBytes;
+  const { discard, writeZeroesMaxBytes } = limits;
+  return {
+    ...limits,
+    discard: discard === null ? null : { ...discard, maxBytes: Math.min(discard.maxBytes, maxBytes) },
+    writeZeroesMaxBytes: writeZeroesMaxBytes === null ? null : Math.min(writeZeroesMaxBytes, maxBytes),
+  };
 }
 
 async function openTrace(path: string): Promise<FileHandle> {

@@ -2,11 +2,14 @@
  * Memory that the kernel shares with us, at an address that never changes. It lives until it is disposed of, never until
  * garbage is collected: the kernel may still write into it.
  */
+import { codeOf } from "./errors.ts";
 import { native, type Address } from "./native.ts";
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_SHARED_VALIDATE = 3;
+const MAP_SYNC = 0x80000;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 const MAP_POPULATE = 0x8000;
@@ -38,6 +41,21 @@ export class MappedMemory implements Disposable {
   static ofFile({ fd, offset, lengthBytes, writable }: FileMapping): MappedMemory {
     const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     return new MappedMemory(native.map(fd, offset, lengthBytes, protection, MAP_SHARED));
+  }
+
+  /**
+   * A part of a file on persistent memory: what is written there and persisted (native.persist) is durable. Undefined
+   * where the file is none such: MAP_SYNC is refused then.
+   */
+  static ofPersistentFile({ fd, offset, lengthBytes }: FileMapping): MappedMemory | undefined {
+    try {
+      return new MappedMemory(
+        native.map(fd, offset, lengthBytes, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC),
+      );
+    } catch (error) {
+      if (codeOf(error) === "EOPNOTSUPP" || codeOf(error) === "EINVAL") return undefined;
+      throw error;
+    }
   }
 
   get buffer(): ArrayBuffer {

@@ -365,7 +365,11 @@ export class Ring implements Io, Disposable {
 
   /** Zeroed memory that entries of the ring may point to: it lives as long as the ring. */
   memory(lengthBytes: number): MappedMemory {
-    const memory = MappedMemory.anonymous(lengthBytes);
+    return this.own(MappedMemory.anonymous(lengthBytes));
+  }
+
+  /** Memory that is to live as long as the ring. */
+  own(memory: MappedMemory): MappedMemory {
     this.#owned.push(memory);
     return memory;
   }

@@ -1,8 +1,35 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
 import type { ControlledVolume } from "../../src/control/api.ts";
+import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
 import { Operation } from "../../src/ublk/request.ts";
 import { QueueStatistics, summarise } from "../../src/ublk/statistics.ts";
+
+const sampleRecord: RecordStatus = {
+  nvram: "/mnt/pmem/data.nvram",
+  durableBy: "persistent memory",
+  chunkBytes: 65536,
+  chunks: 16384,
+  limitBytes: 2 ** 28,
+  crashCopyBytes: 2 ** 24,
+  owedBytes: 2 ** 20,
+  inFlightBytes: 65536,
+  predictedBytes: 2 ** 22,
+  hitRate: 0.99,
+  updatesPer1000Writes: 4,
+  counts: {
+    writes: 1000,
+    held: 10,
+    updates: 4,
+    wanted: 12,
+    predicted: 60,
+    removed: 3,
+    wasted: 2,
+    stalls: 1,
+    flushes: 5,
+    failures: 0,
+  },
+};
 
 export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus {
   const queue = new QueueStatistics();
@@ -26,6 +53,7 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
     recovered: true,
     memory: { residentBytes: 80 * 2 ** 20, buffersLocked: true, ioFlusher: true },
     statistics: summarise([queue]),
+    record: sampleRecord,
     pending: [],
     ...changes,
   };
@@ -40,6 +68,11 @@ export class SampleVolume implements ControlledVolume {
   status(): VolumeStatus {
     this.#note("status");
     return sampleStatus();
+  }
+
+  recordMap(): RecordMap {
+    this.#note("record");
+    return { status: sampleRecord, cellBytes: 2 ** 20, cells: "..prow" };
   }
 
   async stop(force: boolean): Promise<void> {

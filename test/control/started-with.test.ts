@@ -3,19 +3,20 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
-import { forgetBacking, recallBacking, rememberBacking, sameStore } from "../../src/control/started-with.ts";
+import { forget, recall, remember, sameStore } from "../../src/control/started-with.ts";
 
 test.serial("a store is remembered until it is forgotten", async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "sluice-"));
   process.env["SLUICE_RUNTIME_DIR"] = directory;
   t.teardown(() => rm(directory, { recursive: true }));
-  t.is(await recallBacking("data"), undefined);
-  rememberBacking("data", { kind: "file", path: "/srv/a" });
-  rememberBacking("data", { kind: "file", path: "/srv/b" });
-  t.deepEqual(await recallBacking("data"), { kind: "file", path: "/srv/b" });
-  await forgetBacking("data");
-  await forgetBacking("data");
-  t.is(await recallBacking("data"), undefined);
+  const second = { backing: { kind: "file", path: "/srv/b" }, recordPath: "/srv/b.nvram" } as const;
+  t.is(await recall("data"), undefined);
+  remember("data", { backing: { kind: "file", path: "/srv/a" }, recordPath: null });
+  remember("data", second);
+  t.deepEqual(await recall("data"), second);
+  await forget("data");
+  await forget("data");
+  t.is(await recall("data"), undefined);
 });
 
 test("stores are the same by kind and path, whatever their size", (t) => {

@@ -24,10 +24,16 @@ export class SimDisk {
     this.#volatile.add(sector);
   }
 
-  /** All that was written is durable. */
-  flush(): void {
-    for (const sector of this.#volatile) this.durable[sector] = this.current[sector] as number;
-    this.#volatile.clear();
+  /** What a flush that begins now must make durable, and no more than that: what is written later may miss it. */
+  beginFlush(): ReadonlyMap<number, number> {
+    return new Map([...this.#volatile].map((sector) => [sector, this.current[sector] as number]));
+  }
+
+  endFlush(begun: ReadonlyMap<number, number>): void {
+    for (const [sector, sequence] of begun) {
+      this.durable[sector] = sequence;
+      if (this.current[sector] === sequence) this.#volatile.delete(sector);
+    }
   }
 
   /** These sectors are durable, whatever becomes of the others. */

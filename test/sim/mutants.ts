@@ -128,7 +128,7 @@ const MUTANTS: readonly Mutant[] = [
     name: "an error of a page is forgotten",
     file: "src/nvram/file-persistence.ts",
     from: "if (result !== length) this.#result =",
-    to: "if (result === length) this.#result = 0; else this.#result = 0 *",
+    to: "if (result !== length && result >= 0) this.#result =",
   },
   {
     name: "damaged line read as it is",

@@ -26,6 +26,8 @@ interface Pending {
   readonly durable: boolean;
   readonly handler: number;
   readonly index: number;
+  /** Of a flush: what it must make durable. */
+  readonly begun: ReadonlyMap<number, number> | undefined;
 }
 
 export interface Faults {
@@ -136,8 +138,9 @@ export class World implements Io {
     this.#queue({ kind: "flush", file, offset: 0, length: 0, address: 0, durable: false, handler, index });
   }
 
-  #queue(pending: Pending): void {
+  #queue(asked: Omit<Pending, "begun">): void {
     this.#step();
+    const pending = { ...asked, begun: asked.kind === "flush" ? this.disk.beginFlush() : undefined };
     this.#watcher.tell(() => `  queue ${describe(pending)}`);
     this.#pending.push(pending);
   }
@@ -193,10 +196,10 @@ export class World implements Io {
     else this.#data({ ...pending, durable: false }, pending.length, some);
   }
 
-  #data({ kind, offset, address, durable }: Pending, length: number, chosen: () => boolean): void {
+  #data({ kind, offset, address, durable, begun }: Pending, length: number, chosen: () => boolean): void {
     const first = offset / SECTOR_BYTES;
     const view = kind === "read" || kind === "write" ? this.#at(address, length) : undefined;
-    if (kind === "flush") this.disk.flush();
+    if (begun !== undefined) this.disk.endFlush(begun);
     for (let index = 0; index < length / SECTOR_BYTES; index++) {
       if (kind === "flush" || !chosen()) continue;
       const sector = first + index;

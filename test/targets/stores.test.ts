@@ -169,6 +169,7 @@ test("a store that is open cannot be opened again, by whatever name", async (t) 
     sizeBytes: null,
     logicalBlockBytes: BLOCK,
     readOnly: false,
+    record: null,
     filters: [],
   } as const;
   {

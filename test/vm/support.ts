@@ -59,6 +59,7 @@ export function fileVolume(path: string, changes: Partial<VolumeSpec> = {}): Vol
     sizeBytes: null,
     logicalBlockBytes: 512,
     readOnly: false,
+    record: null,
     filters,
     ...changes,
   };
