@@ -16,10 +16,12 @@ import { Death, World, type Faults } from "./world.ts";
 const SALT = 0x51e1ce;
 const DEPTH = 8;
 const MAX_SECTORS = 24;
+/** Of the life at the end, in which nothing fails. */
+const LAST_TURNS = 30;
 const MARK = 7n;
 
 /** What a seed makes of the world. */
-interface Plan {
+export interface Plan {
   readonly sectorsPerChunk: number;
   readonly chunks: number;
   readonly grownChunks: number;
@@ -54,6 +56,9 @@ function planOf(random: Random): Plan {
   };
 }
 
+/** A write of a whole chunk, a flush, or one step of the copying to the remote. */
+export type Command = number | "flush" | "copy";
+
 export class History {
   readonly lines: string[] = [];
   readonly #verbose: boolean;
@@ -70,10 +75,10 @@ export class History {
   /** What happened in it, for those who want to know whether histories reach what they are to reach. */
   readonly reached = { powerCuts: 0, kills: 0, cleanStops: 0, updates: 0, answers: 0, grown: 0 };
 
-  constructor(seed: number, verbose: boolean) {
+  constructor(seed: number, verbose: boolean, plan?: Plan) {
     this.#verbose = verbose;
     this.#random = new Random(seed);
-    this.#plan = planOf(this.#random);
+    this.#plan = plan ?? planOf(this.#random);
     const { chunks, grownChunks } = this.#plan;
     this.#chunks = chunks;
     this.#disk = new SimDisk(grownChunks * this.#plan.sectorsPerChunk);
@@ -114,7 +119,43 @@ export class History {
     this.#tell(() => JSON.stringify(this.#plan));
     this.#create();
     for (let life = 0; life < this.#plan.lives; life++) this.#live(false);
-    this.#live(true);
+    this.#live(true, LAST_TURNS);
+  }
+
+  /**
+   * Carries out commands one after another, each to its end, and dies at a step; then a life without faults follows, in
+   * which everything is copied. False when the step was never reached.
+   */
+  runScript(commands: readonly Command[], dieAt: number, how: "power cut" | "kill"): boolean {
+    createNvram(this.#nvram, this.#options.owner, { chunkBytes: this.#chunkBytes, salt: SALT, inSync: true });
+    const world = this.#world(this.#plan.faults);
+    const engine = this.#start(world);
+    this.#stepsLeft = dieAt;
+    try {
+      for (const command of commands) this.#carryOut(command, engine, world);
+      return false;
+    } catch (error) {
+      if (!(error instanceof Death)) throw error;
+      this.#die(world, how);
+    }
+    this.#live(true, 0);
+    return true;
+  }
+
+  #carryOut(command: Command, engine: Engine, world: World): void {
+    const submit = (request: Parameters<Engine["submit"]>[0]): void => this.#submit(engine, world, request);
+    const { sectorsPerChunk } = this.#plan;
+    if (command === "copy") this.#drain(engine, false);
+    else if (command === "flush") this.#host.askFor(0, 0, submit);
+    else this.#host.askFor(command * sectorsPerChunk, sectorsPerChunk, submit);
+    for (let rounds = 0; command !== "copy" && this.#host.inFlight > 0; rounds++) {
+      world.endBatch();
+      if (!world.isIdle) world.complete();
+      // What is held for want of room waits for the remote.
+      else this.#drain(engine, false);
+      if (rounds > 1000) throw new Error("a command does not come to its end");
+    }
+    this.#step();
   }
 
   /** The file is made again until its making has come to an end. */
@@ -135,14 +176,10 @@ export class History {
     }
   }
 
-  #live(isLast: boolean): void {
+  #live(isLast: boolean, lastTurns = 0): void {
     const random = this.#random;
     const faults = isLast ? { failures: 0, shortTransfers: 0 } : this.#plan.faults;
-    const watcher = {
-      storeChanges: (offset: number, length: number): void => this.#checkCovered(offset, length),
-      tell: (line: () => string): void => this.#tell(line),
-    };
-    const world = new World(random, this.#disk, this.#nvram, faults, watcher, () => this.#step());
+    const world = this.#world(faults);
     this.#stepsLeft = isLast ? 0 : 10 + random.below(400);
     if (!this.#grown && random.chance(0.5)) {
       this.#grown = true;
@@ -151,23 +188,36 @@ export class History {
       if (this.#plan.grownChunks > this.#plan.chunks) this.#grow();
     }
     try {
-      this.#tell(() => "the daemon starts");
-      const engine = new Engine(this.#options, world, this.#host);
-      this.#engine = engine;
-      this.#host.attach(world, (line) => this.#tell(line));
-      this.#host.repeat((request) => engine.submit(request));
-      world.endBatch();
-      const turns = isLast ? 30 : random.chance(0.2) ? random.below(150) : Infinity;
+      const engine = this.#start(world);
+      const turns = isLast ? lastTurns : random.chance(0.2) ? random.below(150) : Infinity;
       for (let turn = 0; turn < turns; turn++) this.#turn(engine, world);
       this.#stop(engine, world, isLast);
     } catch (error) {
       if (!(error instanceof Death)) throw error;
-      this.#die(world);
+      this.#die(world, random.chance(0.6) ? "power cut" : "kill");
     } finally {
       this.reached.updates += this.#engine?.opened.record.counts.read().updates ?? 0;
       this.reached.answers = this.#host.answers;
       this.#engine = undefined;
     }
+  }
+
+  #world(faults: Faults): World {
+    const watcher = {
+      storeChanges: (offset: number, length: number): void => this.#checkCovered(offset, length),
+      tell: (line: () => string): void => this.#tell(line),
+    };
+    return new World(this.#random, this.#disk, this.#nvram, faults, watcher, () => this.#step());
+  }
+
+  #start(world: World): Engine {
+    this.#tell(() => "the daemon starts");
+    const engine = new Engine(this.#options, world, this.#host);
+    this.#engine = engine;
+    this.#host.attach(world, (line) => this.#tell(line));
+    this.#host.repeat((request) => engine.submit(request));
+    world.endBatch();
+    return engine;
   }
 
   /** What the volume gains is not what the remote has, whatever that is; and the process may well die while it grows. */
@@ -247,8 +297,7 @@ export class History {
     }
   }
 
-  #die(world: World): void {
-    const how = this.#random.chance(0.6) ? "power cut" : "kill";
+  #die(world: World, how: "power cut" | "kill"): void {
     this.#tell(() => how);
     world.end(how);
     if (how === "kill") this.reached.kills++;

@@ -82,12 +82,23 @@ export class Host implements Layer {
     this.#busy.fill(0);
   }
 
-  /** Makes a request if there is a slot; false if there is none. */
+  /** Makes a request by chance if there is a slot; false if there is none. */
   ask(submit: (request: Request) => void): boolean {
+    const asked = this.#choose();
+    return asked !== undefined && this.#make(asked, submit);
+  }
+
+  /** Writes these sectors, or flushes where there are none. */
+  askFor(sector: number, count: number, submit: (request: Request) => void): void {
+    const operation = count === 0 ? Operation.FLUSH : Operation.WRITE;
+    const sequence = count === 0 ? 0 : ++this.#sequence;
+    const id = ++this.#lastId;
+    this.#make({ id, operation, sector, count, sequence, fua: false, noUnmap: false, promised: undefined }, submit);
+  }
+
+  #make(asked: Asked, submit: (request: Request) => void): boolean {
     const slot = this.#asked.indexOf(undefined);
     if (slot < 0) return false;
-    const asked = this.#choose();
-    if (asked === undefined) return false;
     this.#asked[slot] = asked;
     if (asked.operation !== Operation.FLUSH) this.#busy.fill(1, asked.sector, asked.sector + asked.count);
     this.#send(slot, asked, submit);

@@ -27,7 +27,7 @@ interface Pending {
   readonly handler: number;
   readonly index: number;
   /** Of a flush: what it must make durable. */
-  readonly begun: ReadonlyMap<number, number> | undefined;
+  readonly begun: ReturnType<SimDisk["beginFlush"]> | undefined;
 }
 
 export interface Faults {
