@@ -1,0 +1,86 @@
+// vm: --pmem 128M --disk 256M
+/** Volumes with a predictive record, on persistent memory (emulated, with DAX) and on an ordinary disk. */
+import test from "ava";
+import type { NvramInspection } from "../../src/cli/nvram.ts";
+import type { RecordMap } from "../../src/control/record-status.ts";
+import type { VolumeStatus } from "../../src/control/status.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+
+const SIZE = 64 * MIB;
+const KINDS = {
+  "persistent memory": `modprobe -a nfit nd_pmem && ndctl create-namespace --mode=fsdax --force --reconfig=namespace0.0 >/dev/null &&
+    mkfs.ext4 -q -b 4096 /dev/pmem0 && mkdir -p /mnt/pmem && mount -o dax=always /dev/pmem0 /mnt/pmem`,
+  "durable writes": "mkfs.ext4 -q /dev/vda && mkdir -p /mnt/disk && mount /dev/vda /mnt/disk",
+} as const;
+const PLACES = { "persistent memory": "/mnt/pmem", "durable writes": "/mnt/disk" } as const;
+
+const status = async (name: string): Promise<VolumeStatus> =>
+  JSON.parse(await sh(`bin/sluice status ${name} --json`)) as VolumeStatus;
+const inspect = async (path: string): Promise<NvramInspection> =>
+  JSON.parse(await sh(`bin/sluice nvram inspect ${path} --json`)) as NvramInspection;
+const recordOf = async (name: string): Promise<RecordMap> =>
+  JSON.parse(await sh(`bin/sluice record ${name} --json`)) as RecordMap;
+
+for (const kind of ["persistent memory", "durable writes"] as const) {
+  test(`${kind}: recorded before it is written, free when it is recorded, kept over SIGKILL, empty after a clean stop`, async (t) => {
+    await sh(KINDS[kind]);
+    const name = kind.replace(" ", "-");
+    const nvram = `${PLACES[kind]}/${name}.nvram`;
+    await configure(name, `path = "${await image(name, SIZE)}"\n[record]\nnvram = "${nvram}"\nlimit = "16MiB"`);
+    t.regex((await tried(`bin/sluice check ${name}`)).output, /does not exist: make it with "sluice nvram create/);
+    await sh(`bin/sluice nvram create ${name} --in-sync`);
+    t.regex((await tried(`bin/sluice nvram create ${name}`)).output, /exists already/);
+    t.like(await inspect(nvram), { volume: name, chunks: SIZE / 65536, recordedChunks: 0, damagedLines: 0 });
+
+    const daemon = new Daemon(name);
+    await daemon.start();
+    const first = await status(name);
+    t.is(first.record?.durableBy, kind);
+    await sh(`dd if=/dev/urandom of=${daemon.path} bs=4k count=1 oflag=direct`);
+    t.is((await recordOf(name)).status.counts.updates, 1);
+    t.true((await inspect(nvram)).recordedChunks > 0);
+
+    // R3: what is in the record is written without touching the file.
+    const small = `fio --name=hits --filename=${daemon.path} --direct=1 --ioengine=libaio --rw=randwrite --bs=4k --size=64k --iodepth=8`;
+    await sh(`${small} --io_size=64k`);
+    const before = await recordOf(name);
+    const hash = await sh(`sha256sum ${nvram}`);
+    await sh(`${small} --time_based=0 --io_size=20M --norandommap`);
+    const after = await recordOf(name);
+    t.true(after.status.counts.writes - before.status.counts.writes >= 5000);
+    t.is(after.status.counts.updates, before.status.counts.updates);
+    t.is(await sh(`sha256sum ${nvram}`), hash);
+
+    // Random writes over more than the record may hold: it evicts, and stays within its limit.
+    const load = new VerifiedLoad(daemon.path);
+    while (((await status(name)).record?.counts.removed ?? 0) === 0);
+    await daemon.end("SIGKILL");
+    const left = await inspect(nvram);
+    t.true(left.recordedChunks > 0 && left.recordedBytes <= 16 * MIB, `${left.recordedBytes}`);
+    await daemon.start();
+    t.regex(daemon.output, /recovered/);
+    t.false(load.hasEnded);
+    t.true((await load.stop()) > 0);
+    const { record } = await status(name);
+    t.true((record?.crashCopyBytes ?? Infinity) <= 16 * MIB);
+    t.is(record?.counts.failures, 0);
+    await daemon.end("SIGTERM");
+    t.is((await inspect(nvram)).recordedChunks, 0, "a clean stop owes nothing");
+  });
+}
+
+test("an NVRAM file of another volume, or a damaged one, is refused in one line; damage in the record reads as recorded", async (t) => {
+  const path = await image("mine", SIZE);
+  await configure("mine", `path = "${path}"\n[record]\nnvram = "/dev/shm/mine.nvram"\nlimit = "16MiB"`);
+  await configure("other", `path = "${await image("other", SIZE)}"\n[record]\nnvram = "/dev/shm/mine.nvram"`);
+  await sh("bin/sluice nvram create mine --in-sync");
+  t.regex((await tried("bin/sluice check other")).output, /belongs to volume mine, wanted other/);
+  await sh("printf x | dd of=/dev/shm/mine.nvram bs=1 seek=8200 conv=notrunc");
+  t.like(await inspect("/dev/shm/mine.nvram"), { damagedLines: 1, recordedChunks: 480 });
+  await sh(`truncate -s 128M ${path}`);
+  await sh("bin/sluice up mine && bin/sluice down mine");
+  t.like(await inspect("/dev/shm/mine.nvram"), { volumeBytes: 128 * MIB, sequence: 2, recordedChunks: 0 });
+  await sh("dd if=/dev/zero of=/dev/shm/mine.nvram bs=8192 count=1 conv=notrunc");
+  t.regex((await tried("bin/sluice up mine")).output, /has no whole header/);
+});
