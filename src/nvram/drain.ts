@@ -6,6 +6,8 @@ import type { Places } from "./places.ts";
 
 /** Who copies what is owed. */
 export interface Drain {
+  /** Called once, before the first write: all that is in the record is owed. */
+  begin(): void;
   /** A write to chunks `first` to `last` has ended: they are owed. */
   written(first: number, last: number): void;
 }
@@ -17,9 +19,15 @@ export class StandInDrain implements Drain {
     this.#places = places;
   }
 
+  begin(): void {
+    for (let position = 0; position < this.#places.count; position++) this.#copy(this.#places.member(position));
+  }
+
   written(first: number, last: number): void {
-    for (let chunk = first; chunk <= last; chunk++) {
-      if (this.#places.beginCopy(chunk)) this.#places.endCopy(chunk, true);
-    }
+    for (let chunk = first; chunk <= last; chunk++) this.#copy(chunk);
+  }
+
+  #copy(chunk: number): void {
+    if (this.#places.beginCopy(chunk)) this.#places.endCopy(chunk, true);
   }
 }

@@ -51,6 +51,8 @@ export function openRecord(
   const damagedLines = store.load((chunk) => {
     record.restore(chunk);
   });
-  const target = new RecordTarget(record, drainOf(record), chunkBytes, next, context);
+  const drain = drainOf(record);
+  drain.begin();
+  const target = new RecordTarget(record, drain, chunkBytes, next, context);
   return { target, record, damagedLines };
 }

@@ -30,7 +30,7 @@ export class SimDrain implements Drain {
   }
 
   /** Everything that was owed before the process died is owed still. */
-  start(): void {
+  begin(): void {
     for (let position = 0; position < this.#places.count; position++) this.#owed.add(this.#places.member(position));
   }
 
@@ -84,7 +84,6 @@ export class Engine {
     const persistence = this.#persistence(options, world, context.useFile(NVRAM_FILE));
     this.opened = openRecord(setup, persistence, ({ places }) => (drain = new SimDrain(places)), file, context);
     this.drain = drain as unknown as SimDrain;
-    this.drain.start();
   }
 
   #persistence({ nvramKind }: EngineOptions, world: World, file: number): Persistence {
