@@ -6,6 +6,7 @@ import test from "ava";
 import fc from "fast-check";
 import { ConfigError, configFile, parseConfig, readConfig } from "../../src/control/config.ts";
 import { KEYS } from "../../src/control/config-schema.ts";
+import { volumeMark } from "../../src/control/identity.ts";
 
 const GIB = 2 ** 30;
 const FILE = "/etc/sluice/data.toml";
@@ -33,6 +34,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
       sizeBytes: null,
       logicalBlockBytes: 512,
       readOnly: false,
+      record: null,
       filters: [],
     },
     queues: 1,
@@ -76,6 +78,7 @@ test("every key has its effect", (t) => {
     sizeBytes: 10 * GIB,
     logicalBlockBytes: 4096,
     readOnly: true,
+    record: null,
     filters: [
       {
         kind: "error",
@@ -94,6 +97,13 @@ test("every key has its effect", (t) => {
   t.is(config.device, 7);
 });
 
+test("a record lies in its NVRAM file, belongs to its volume, and has a limit", (t) => {
+  const record = { path: "/mnt/pmem/data", volume: "data", mark: volumeMark("data") };
+  const parsed = (text: string): unknown => parseConfig(`path = "/x"\n[record]\n${text}`, "data", FILE).volume.record;
+  t.deepEqual(parsed('nvram = "/mnt/pmem/data"'), { ...record, limitBytes: 256 * 2 ** 20 });
+  t.deepEqual(parsed('nvram = "/mnt/pmem/data"\nlimit = "1GiB"'), { ...record, limitBytes: GIB });
+});
+
 test("memory and null volumes have a size of their own", (t) => {
   const memory = parseConfig('target = "memory"\nsize = "1GiB"', "scratch", FILE);
   t.deepEqual(memory.volume.backing, { kind: "memory", path: "/dev/shm/sluice-scratch", sizeBytes: GIB });
@@ -102,10 +112,11 @@ test("memory and null volumes have a size of their own", (t) => {
 });
 
 const P = 'path = "/x"\n';
+const RECORD = `${P}[record]\n`;
 const ERROR = `${P}[[filter]]\nkind = "error"\n`;
 const DELAY = `${P}[[filter]]\nkind = "delay"\n`;
 const TRACE = `${P}[[filter]]\nkind = "trace"\n`;
-const TOP_KEYS = "target, path, size, logical_block_size, read_only, queues, queue_depth, device, filter";
+const TOP_KEYS = "target, path, size, logical_block_size, read_only, queues, queue_depth, device, record, filter";
 const OPERATIONS = '"read", "write", "flush", "discard" or "write-zeroes"';
 const ABOVE_LENGTH = 'wanted a size such as "10GiB"';
 
@@ -166,6 +177,15 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
   [TRACE, "filter[0].file: wanted an absolute path, found none"],
   [`${TRACE}file = "t"`, 'filter[0].file: wanted an absolute path, found "t"'],
   [`${TRACE}file = "/t"\nms = 1`, "filter[0].ms: is no key here, wanted one of kind, file"],
+  [RECORD, "record.nvram: wanted an absolute path, found none"],
+  [`${RECORD}nvram = "data"`, 'record.nvram: wanted an absolute path, found "data"'],
+  [`${RECORD}nvram = "/n"\nlimits = 1`, "record.limits: is no key here, wanted limit?"],
+  [`${P}record = 1`, "record: wanted a table, headed [record], found 1"],
+  [`${P}queues = 2\n[record]\nnvram = "/n"`, "queues: wanted 1 for a volume with a record, found 2"],
+  [
+    `${P}read_only = true\n[record]\nnvram = "/n"`,
+    "record: is of no use to a volume that is read-only: leave out one of them",
+  ],
   [`${P}path = "/y"`, "line 2, column 1: not TOML: trying to redefine an already defined table or value"],
   [`${P}device = 9223372036854775807`, "line 2, column 10: not TOML: integer value cannot be represented losslessly"],
 ];

@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 
 const SLUICE = fileURLToPath(new URL("../../bin/sluice", import.meta.url));
 
+/** A process that is still there so long after its signal never goes. */
+const PATIENCE_MS = 300_000;
+
 /** Writes /etc/sluice/NAME.toml. */
 export async function configure(name: string, toml: string): Promise<void> {
   await mkdir("/etc/sluice", { recursive: true });
@@ -17,6 +20,7 @@ export class Daemon {
   readonly #name: string;
   #child: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
+  readonly #givenUp = Promise.withResolvers<never>();
   output = "";
   /** N of /dev/ublkbN. */
   id = -1;
@@ -58,9 +62,11 @@ export class Daemon {
     await this.spawn();
   }
 
-  /** Resolves when the process is gone, with its exit status. */
+  /** Resolves when the process is gone; a clean stop that is refused is told, rather than waited for. */
   async end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
     this.#child?.kill(signal);
-    await this.#ended;
+    const patience = setTimeout(() => this.#givenUp.reject(new Error(`still there: ${this.output}`)), PATIENCE_MS);
+    await Promise.race([this.#ended, this.#givenUp.promise]);
+    clearTimeout(patience);
   }
 }
