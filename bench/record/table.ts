@@ -8,7 +8,16 @@ import type { Verdict } from "./verdicts.ts";
 
 const MIB = 2 ** 20;
 const KIB = 2 ** 10;
-const HEAD = ["record", "updates", "per 1,000", "MiB at most", "MiB mean", "perfect knowledge", "beside DRBD"] as const;
+const HEAD = [
+  "record",
+  "updates",
+  "per 1,000",
+  "MiB at most",
+  "MiB mean",
+  "flushes",
+  "perfect knowledge",
+  "beside DRBD",
+] as const;
 
 interface Line {
   readonly record: string;
@@ -46,6 +55,7 @@ function cellsOf({ record, figures, oracle, beside }: Line): string[] {
     figures.perThousand.toFixed(2),
     (figures.maxBytes / MIB).toFixed(0),
     (figures.meanBytes / MIB).toFixed(0),
+    figures.flushes === null ? "" : String(figures.flushes),
     oracle?.perThousand.toFixed(2) ?? "",
     beside === undefined ? "" : (figures.updates / beside.updates).toFixed(2),
   ];
@@ -71,6 +81,7 @@ export function describe(comparisons: readonly Comparison[], verdicts: readonly 
     "Updates of the durable record beside MiB to copy after a crash. Exact counts of models; nothing is timed.",
     `Chunks of ${CHUNK_BYTES / KIB} KiB; the limit for every trace is ${LIMIT_BYTES / MIB} MiB; a write is copied to the remote ${IN_FLIGHT_WRITES} writes later.`,
     `Synthetic traces go at ${1e6 / PACE_US} writes a second, real ones at their own pace.`,
+    "Flushes are those that sluice asks the backing store for beside its updates; an update of DRBD flushes it each time.",
     "",
     ...comparisons.flatMap(tableOf),
     ...verdicts.map(({ target, reached, detail }) => `${reached ? "reached" : "NOT REACHED"}: ${target} (${detail})`),

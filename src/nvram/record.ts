@@ -54,6 +54,7 @@ export class PredictiveRecord implements Proposals, Room {
   readonly #adding: Int32Array;
   #addingCount = 0;
   #underWay = false;
+  #isRepairing = false;
   #addedInEpoch = 0;
   readonly #epochChunks: number;
   #onUpdated: (result: number) => void = () => undefined;
@@ -103,9 +104,24 @@ export class PredictiveRecord implements Proposals, Room {
     this.places.restore(chunk);
   }
 
+  /**
+   * Lines of the durable record were damaged, and read as members all through. Nothing is admitted before they are written
+   * anew: a damaged line on persistent memory may become a whole one again, and say less, when it is written in part.
+   */
+  repair(): void {
+    this.#isRepairing = true;
+    this.#commit();
+  }
+
+  /** What was damaged is not durable yet, so nothing is admitted. */
+  get isRepairing(): boolean {
+    return this.#isRepairing;
+  }
+
   /** Whether a write to chunks `first` to `last` may go on now. */
   admits(first: number, last: number): boolean {
     const { places } = this;
+    if (this.#isRepairing) return false;
     for (let chunk = first; chunk <= last; chunk++) if (!places.isRecorded(chunk)) return false;
     return true;
   }
@@ -190,7 +206,7 @@ export class PredictiveRecord implements Proposals, Room {
 
   /** Starts an update with all that is wanted, unless one is under way or nothing is wanted. */
   update(): void {
-    if (!this.#underWay && this.#addingCount > 0) this.#commit();
+    if (!this.#underWay && (this.#addingCount > 0 || this.#isRepairing)) this.#commit();
   }
 
   #commit(): void {
@@ -211,6 +227,7 @@ export class PredictiveRecord implements Proposals, Room {
     this.#addingCount = 0;
     this.#underWay = false;
     if (result !== 0) this.counts.add(COUNT.failures);
+    else this.#isRepairing = false;
     this.#onUpdated(result);
   }
 }

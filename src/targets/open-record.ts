@@ -51,6 +51,7 @@ export function openRecord(
   const damagedLines = store.load((chunk) => {
     record.restore(chunk);
   });
+  if (damagedLines > 0) record.repair();
   const drain = drainOf(record);
   drain.begin();
   const target = new RecordTarget(record, drain, chunkBytes, next, context);

@@ -256,7 +256,7 @@ export class History {
       Math.floor(request.offset / this.#chunkBytes),
       Math.floor((request.offset + request.length - 1) / this.#chunkBytes),
     ];
-    let covered = changes && !record.isUpdating;
+    let covered = changes && !record.isUpdating && !record.isRepairing;
     for (let chunk = first; chunk <= last && covered; chunk++) {
       covered = this.#covered(this.#nvram.durable, chunk) && this.#covered(this.#nvram.working, chunk);
       // What was to be removed in an update that has not been made yet is covered still, but not relied upon.

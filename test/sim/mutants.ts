@@ -143,6 +143,12 @@ const MUTANTS: readonly Mutant[] = [
     to: "if (isWhole && (byte & (1 << (bit & 7))) !== 0) found(chunk);",
   },
   {
+    name: "damaged line relied upon before it is repaired",
+    file: "src/targets/open-record.ts",
+    from: "if (damagedLines > 0) record.repair();",
+    to: "",
+  },
+  {
     name: "only the first chunk of a write",
     file: "src/targets/record.ts",
     from: "return Math.floor((request.offset + request.length - 1) / this.#chunkBytes);",

@@ -9,6 +9,11 @@ import type { Trace } from "../trace.ts";
 export interface RecordModel {
   /** Updates of the durable record so far. A host write waits for each but those that only clear. */
   readonly updates: number;
+  /**
+   * Flushes of the backing store that the record asked for beside its updates, so that places could leave it. Absent where
+   * an update is itself a flush of the store, as DRBD's are.
+   */
+  readonly flushes?: number;
   /** What would be copied if the host crashed now. */
   readonly sizeBytes: number;
   write(offsetBytes: number, lengthBytes: number, timeUs: number): void;
@@ -18,6 +23,7 @@ export interface Figures {
   readonly updates: number;
   /** Updates per 1,000 writes. */
   readonly perThousand: number;
+  readonly flushes: number | null;
   /** To copy after a crash at the worst moment, and on average over the writes. */
   readonly maxBytes: number;
   readonly meanBytes: number;
@@ -34,6 +40,12 @@ export function measure(model: RecordModel, trace: Trace): Figures {
     if (sizeBytes > maxBytes) maxBytes = sizeBytes;
     sumBytes += sizeBytes;
   }
-  const { updates } = model;
-  return { updates, perThousand: (updates * 1000) / trace.length, maxBytes, meanBytes: sumBytes / trace.length };
+  const { updates, flushes } = model;
+  return {
+    updates,
+    perThousand: (updates * 1000) / trace.length,
+    flushes: flushes ?? null,
+    maxBytes,
+    meanBytes: sumBytes / trace.length,
+  };
 }

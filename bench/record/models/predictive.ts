@@ -9,6 +9,7 @@ export const CHUNK_BYTES = 64 * 2 ** 10;
 const INSTANT: RecordStore = { set: () => undefined, commit: (done) => done(0) };
 
 export class Predictive implements RecordModel {
+  flushes = 0;
   readonly #record: PredictiveRecord;
   readonly #inFlight = new InFlight((first, last) => this.#end(first, last));
 
@@ -39,13 +40,19 @@ export class Predictive implements RecordModel {
     while (!this.#record.admits(first, last)) {
       // Where everything is owed to the remote, the write waits until something has been copied.
       if (this.#record.want(first, last)) this.#record.update();
-      else if (this.#record.takeFlushWish()) places.endFlush(places.beginFlush());
+      else if (this.#record.takeFlushWish()) this.#flush();
       else if (!this.#inFlight.endOldest()) throw new RangeError(`a write of ${lengthBytes} bytes exceeds the record`);
     }
     // Asked for by the record when chunks could leave it but for a flush; it does not hold up anybody.
-    if (this.#record.takeFlushWish()) places.endFlush(places.beginFlush());
+    if (this.#record.takeFlushWish()) this.#flush();
     places.beginWrite(first, last);
     this.#inFlight.begin(first, last);
+  }
+
+  #flush(): void {
+    const { places } = this.#record;
+    places.endFlush(places.beginFlush());
+    this.flushes++;
   }
 
   /** The write has ended, and the remote has it. */
