@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { owned } from "./children.ts";
 
 const SLUICE = fileURLToPath(new URL("../../bin/sluice", import.meta.url));
 
@@ -39,7 +40,7 @@ export class Daemon {
 
   /** Starts the process without waiting for it. */
   spawn(): Promise<void> {
-    const child = spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] });
+    const child = owned(spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] }));
     this.#child = child;
     this.#ended = once(child, "exit");
     this.output = "";

@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { FilterSpec, VolumeSpec } from "../../src/targets/volume.ts";
+import { owned } from "./children.ts";
 import type { ServerSpec } from "./server.ts";
 
 const execute = promisify(execFile);
@@ -90,7 +91,9 @@ export class Server implements AsyncDisposable {
 
   /** Starts the process; resolves when it has said `line`: "ready" (default), or "added". */
   async start(line: "ready" | "added" = "ready"): Promise<this> {
-    const child = spawn(process.execPath, [SERVER, JSON.stringify(this.#spec)], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = owned(
+      spawn(process.execPath, [SERVER, JSON.stringify(this.#spec)], { stdio: ["ignore", "pipe", "pipe"] }),
+    );
     this.#child = child;
     this.#ended = once(child, "exit");
     this.stderr = "";
@@ -140,7 +143,7 @@ export class VerifiedLoad {
 
   constructor(path: string, options: readonly string[] = []) {
     const job = ["--name=load", `--filename=${path}`, "--output-format=json", ...LOAD, ...options];
-    const child = spawn("fio", job, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = owned(spawn("fio", job, { stdio: ["ignore", "pipe", "pipe"] }));
     this.#child = child;
     child.stdout.setEncoding("utf8").on("data", (text: string) => (this.#output += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (this.#output += text));
