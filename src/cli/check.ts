@@ -2,7 +2,9 @@
 import { readConfig, type VolumeConfig } from "../control/config.ts";
 import { volumeMark } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
-import { openVolume } from "../targets/volume.ts";
+import { storeBytes } from "../control/store-size.ts";
+import { examineNvramBacking } from "../targets/nvram-backing.ts";
+import { openVolume, type RecordSpec, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
@@ -31,6 +33,8 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
   const known = config;
   if (known !== undefined) {
     await tell("backing", () => checkBacking(known));
+    const { record } = known.volume;
+    if (record !== null) await tell("record", () => checkRecord(known.volume, record));
     await tell("device", () => checkDevice(known));
   }
   await tell("kernel", async () => {
@@ -46,7 +50,7 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
 async function checkBacking(config: VolumeConfig): Promise<string> {
   if (config.volume.backing.kind !== "file") return config.volume.backing.kind;
   try {
-    await using volume = await openVolume(config.volume);
+    await using volume = await openVolume({ ...config.volume, record: null });
     return `${config.volume.backing.path}, ${formatSize(volume.limits.sizeBytes)}, ${volume.explain.join(", ")}`;
   } catch (error) {
     // A volume that runs has its own store open: that is as it should be.
@@ -54,6 +58,14 @@ async function checkBacking(config: VolumeConfig): Promise<string> {
       return `${config.volume.backing.path}, in use by this volume`;
     throw error;
   }
+}
+
+async function checkRecord({ backing, sizeBytes }: VolumeSpec, record: RecordSpec): Promise<string> {
+  const wholeBytes = backing.kind === "file" ? await storeBytes(backing.path) : backing.sizeBytes;
+  const volumeBytes = sizeBytes ?? wholeBytes;
+  const { chunks, chunkBytes } = await examineNvramBacking(record.path, { ...record, volumeBytes });
+  const grows = chunks * chunkBytes < volumeBytes ? "; grows with the volume at the start" : "";
+  return `${record.path}, chunks of ${formatSize(chunkBytes)}, at most ${formatSize(record.limitBytes)}${grows}`;
 }
 
 async function ownDevice(name: string): Promise<number | undefined> {

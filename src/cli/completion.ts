@@ -42,7 +42,7 @@ export function completionScript(shell: Shell): string {
 }
 
 /** Commands whose word after them is a volume. */
-const TAKES_VOLUME: ReadonlySet<string> = new Set(["up", "down", "status", "resize", "check", "daemon"]);
+const TAKES_VOLUME: ReadonlySet<string> = new Set(["up", "down", "status", "resize", "check", "record", "daemon"]);
 
 /** What yargs hands to the completion of a command line. */
 interface Words {

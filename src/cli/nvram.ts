@@ -1,7 +1,7 @@
 /** `sluice nvram`: making the NVRAM file of a volume, and looking into one. */
 import { open } from "node:fs/promises";
 import { readConfig } from "../control/config.ts";
-import { volumeMark } from "../control/identity.ts";
+import { ownerOf } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
 import { REGION, VERSION } from "../nvram/header.ts";
 import { defaultChunkBytes, placeOf, readHeader } from "../nvram/nvram-file.ts";
@@ -44,7 +44,7 @@ export async function createNvramFile(
   }
   await using volume = await openVolume({ ...config.volume, record: null });
   const volumeBytes = volume.limits.sizeBytes;
-  const owner = { volume: config.name, mark: volumeMark(config.name), volumeBytes };
+  const owner = { ...ownerOf(config.name), volumeBytes };
   await createNvramBacking(record.path, owner, { inSync, chunkBytes: chunkBytes ?? defaultChunkBytes(volumeBytes) });
   return await inspectNvramFile(record.path);
 }

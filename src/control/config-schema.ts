@@ -11,7 +11,7 @@ import { parseSize } from "./sizes.ts";
 /** Each filter may take a place in the path of a request, which has room for 16 layers. */
 const FILTERS_MAX = 8;
 /** What a crash may cost to copy, unless told otherwise. */
-export const RECORD_LIMIT_BYTES = 256 * 2 ** 20;
+const RECORD_LIMIT_BYTES = 256 * 2 ** 20;
 const DELAY_MAX_MS = 3_600_000;
 const BLOCK_BYTES = [512, 1024, 2048, 4096] as const;
 const OPERATIONS = ["read", "write", "flush", "discard", "write-zeroes"] as const;

@@ -11,7 +11,7 @@ import type { BackingSpec, FilterSpec, RecordSpec, VolumeSpec } from "../targets
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { faultsOf } from "./config-faults.ts";
 import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
-import { volumeMark } from "./identity.ts";
+import { ownerOf } from "./identity.ts";
 import { configPath, memoryPath } from "./paths.ts";
 
 /** What a file describes. */
@@ -113,7 +113,7 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
 
 function recordOf(name: string, { record }: ConfigTable): RecordSpec | null {
   if (record === undefined) return null;
-  return { path: record.nvram, limitBytes: record.limit, volume: name, mark: volumeMark(name) };
+  return { path: record.nvram, limitBytes: record.limit, ...ownerOf(name) };
 }
 
 function filterOf(filter: ConfigTable["filter"][number]): FilterSpec {

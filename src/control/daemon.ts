@@ -6,7 +6,7 @@
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openVolume, type BackingSpec, type RecordSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
+import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
 import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
@@ -16,9 +16,8 @@ import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
-import { RECORD_LIMIT_BYTES } from "./config-schema.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
-import { volumeMark } from "./identity.ts";
+import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { linkPath, lockPath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
@@ -97,7 +96,11 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
     recoverable: true,
     protectMemory,
     onAdded: (id) => {
-      remember(config.name, { backing: config.volume.backing, recordPath: config.volume.record?.path ?? null });
+      const { backing, record } = config.volume;
+      remember(config.name, {
+        backing,
+        record: record === null ? null : { path: record.path, limitBytes: record.limitBytes },
+      });
       announceDevice(config.name, id);
     },
   });
@@ -116,15 +119,9 @@ async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeC
     logicalBlockBytes: limits.logicalBlockBytes,
     readOnly: limits.readOnly,
     // What is written is recorded for as long as the device lives, wherever the configuration has gone meanwhile.
-    record: recordOf(config, startedWith?.recordPath ?? null),
+    record: startedWith?.record ? { ...startedWith.record, ...ownerOf(config.name) } : null,
     filters: configured.filters,
   };
-}
-
-function recordOf({ name, volume: { record } }: VolumeConfig, path: string | null): RecordSpec | null {
-  if (path === null) return null;
-  const limitBytes = record?.limitBytes ?? RECORD_LIMIT_BYTES;
-  return { path, limitBytes, volume: name, mark: volumeMark(name) };
 }
 
 async function recoverDevice(
@@ -257,6 +254,7 @@ class VolumeService implements ControlledVolume {
       compare("the store", describeBacking(this.#spec.backing), describeBacking(volume.backing));
     }
     compare("record.nvram", this.#spec.record?.path ?? "none", volume.record?.path ?? "none");
+    compare("record.limit", this.#spec.record?.limitBytes ?? "none", volume.record?.limitBytes ?? "none");
     compare("queue_depth", this.#device.depth, depth);
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);

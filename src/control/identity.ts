@@ -14,3 +14,8 @@ export function volumeMark(name: string): bigint {
 export function isOurs(device: DeviceInfo): boolean {
   return device.mark >> NAME_BITS === OWNER;
 }
+
+/** What the NVRAM file of a volume says of its owner. */
+export function ownerOf(name: string): { readonly volume: string; readonly mark: bigint } {
+  return { volume: name, mark: volumeMark(name) };
+}

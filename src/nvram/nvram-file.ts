@@ -125,11 +125,8 @@ function writeLines(storage: NvramStorage, region: Region, lines: RecordLines): 
   storage.sync();
 }
 
-/**
- * Checks that the file is that of the volume, grows its record where the volume has grown, and says where the record is.
- * Throws ENVRAM, EVERSION, EOWNER, ESIZE.
- */
-export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace {
+/** The newest whole header, if the file is that of the volume. Throws ENVRAM, EVERSION, EOWNER, ESIZE. */
+export function readOwnHeader(storage: NvramStorage, owner: NvramOwner): Header {
   const header = readHeader(storage);
   if (header.mark !== owner.mark) {
     throw new UblkError("EOWNER", `it belongs to volume ${header.volume}, wanted ${owner.volume}`);
@@ -140,6 +137,12 @@ export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace
       `it was made for a volume of ${header.volumeBytes} bytes, but the volume has ${owner.volumeBytes}`,
     );
   }
+  return header;
+}
+
+/** Checks the file, grows its record where the volume has grown, and says where the record is. Throws as readOwnHeader. */
+export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace {
+  const header = readOwnHeader(storage, owner);
   const current = header.volumeBytes < owner.volumeBytes ? grow(storage, header, owner) : header;
   return placeOf(storage, current);
 }

@@ -5,11 +5,11 @@
  * only granted on persistent memory with DAX.
  */
 import { constants, fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
+import { open, rm, type FileHandle } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { NewNvram, NvramOwner, NvramStorage, RecordPlace } from "../nvram/nvram-file.ts";
-import { createNvram, nvramBytes, openNvram } from "../nvram/nvram-file.ts";
+import { createNvram, nvramBytes, openNvram, placeOf, readOwnHeader } from "../nvram/nvram-file.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
@@ -100,6 +100,23 @@ export async function openNvramBacking(path: string, owner: NvramOwner, lockWait
   }
 }
 
+/**
+ * Says where the record of a volume's file is, and changes nothing; works while the volume runs. Throws as openNvramBacking
+ * does.
+ */
+export async function examineNvramBacking(path: string, owner: NvramOwner): Promise<RecordPlace> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const storage = new FileStorage(handle.fd);
+    return placeOf(storage, readOwnHeader(storage, owner));
+  } catch (cause) {
+    throw explain(path, cause);
+  } finally {
+    await handle?.close();
+  }
+}
+
 function canMapSync(fd: number, { offset, lengthBytes }: RecordPlace): boolean {
   using memory = MappedMemory.ofPersistentFile({ fd, offset, lengthBytes, writable: true });
   return memory !== undefined;
@@ -132,6 +149,8 @@ export async function createNvramBacking(
     ftruncateSync(handle.fd, nvramBytes(owner.volumeBytes, options.chunkBytes));
     createNvram(new FileStorage(handle.fd), owner, { ...options, salt: randomBytes(4).readUInt32LE() });
   } catch (cause) {
+    // Half a file would stand in the way of the next attempt.
+    if (handle !== undefined) await rm(path);
     if (codeOf(cause) === "EEXIST") {
       const message = `NVRAM file ${path} exists already: what it records would be lost; remove it yourself if you mean that`;
       throw new UblkError("EEXIST", message, { cause });

@@ -5,8 +5,8 @@
  * covered is passed on at once. Reads and flushes are never held: a held write has not been acknowledged, so no flush has
  * to wait for it. Writes that are held at the end of a batch share one update of the record, oldest first; one that finds
  * no room waits, and those behind it, until the remote has caught up. Where chunks could leave the record if the store were
- * flushed, a flush of our own is sent. A write whose update failed is answered with its
- * errno, and the store is untouched.
+ * flushed, a flush of our own is sent, one at a time. A write whose update failed is answered with its errno, and the
+ * store is untouched.
  */
 import type { Drain } from "../nvram/drain.ts";
 import { COUNT } from "../nvram/record-counts.ts";
@@ -159,6 +159,7 @@ export class RecordTarget implements Target, Layer {
 
   /** A clean end leaves in the record what is owed, and nothing else. */
   close(): void {
+    this.#io.waitUntil(() => !this.#flushing);
     this.#startFlush();
     this.#io.waitUntil(() => !this.#flushing && !this.#record.isUpdating);
     this.#record.retire();

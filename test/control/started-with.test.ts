@@ -9,9 +9,12 @@ test.serial("a store is remembered until it is forgotten", async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "sluice-"));
   process.env["SLUICE_RUNTIME_DIR"] = directory;
   t.teardown(() => rm(directory, { recursive: true }));
-  const second = { backing: { kind: "file", path: "/srv/b" }, recordPath: "/srv/b.nvram" } as const;
+  const second = {
+    backing: { kind: "file", path: "/srv/b" },
+    record: { path: "/srv/b.nvram", limitBytes: 2 ** 24 },
+  } as const;
   t.is(await recall("data"), undefined);
-  remember("data", { backing: { kind: "file", path: "/srv/a" }, recordPath: null });
+  remember("data", { backing: { kind: "file", path: "/srv/a" }, record: null });
   remember("data", second);
   t.deepEqual(await recall("data"), second);
   await forget("data");

@@ -63,6 +63,8 @@ export class History {
   readonly lines: string[] = [];
   readonly #verbose: boolean;
   readonly #random: Random;
+  /** Of what happens between lives: it does not change what seeds have been to the lives themselves. */
+  readonly #afterwards: Random;
   readonly #plan: Plan;
   readonly #disk: SimDisk;
   readonly #remote: Int32Array;
@@ -78,6 +80,7 @@ export class History {
   constructor(seed: number, verbose: boolean, plan?: Plan) {
     this.#verbose = verbose;
     this.#random = new Random(seed);
+    this.#afterwards = new Random(~seed);
     this.#plan = plan ?? planOf(this.#random);
     const { chunks, grownChunks } = this.#plan;
     this.#chunks = chunks;
@@ -297,6 +300,23 @@ export class History {
     }
   }
 
+  /** A clean stop must have made durable whatever it took out of the record. */
+  #cutPowerAfterStop(engine: Engine): void {
+    this.#tell(() => "a power cut after the stop");
+    this.#disk.cutPower(this.#afterwards);
+    this.#nvram.cutPower(this.#afterwards);
+    for (let sector = 0; sector < this.#chunks * this.#plan.sectorsPerChunk; sector++) {
+      this.#host.oracle.check(
+        sector,
+        this.#disk.current[sector] as number,
+        "floor",
+        "R5: after a stop and a power cut",
+      );
+    }
+    this.#host.oracle.settle(this.#disk);
+    this.#checkSuperset(engine.place.offset, "after a stop and a power cut");
+  }
+
   #die(world: World, how: "power cut" | "kill"): void {
     this.#tell(() => how);
     world.end(how);
@@ -330,6 +350,7 @@ export class History {
     this.reached.cleanStops++;
     this.#tell(() => "the daemon has stopped");
     this.#checkSuperset(engine.place.offset, "after a clean stop");
+    if (!drainAll && this.#afterwards.chance(0.5)) this.#cutPowerAfterStop(engine);
     if (!drainAll) return;
     for (let chunk = 0; chunk < this.#chunks; chunk++) {
       if (this.#covered(this.#nvram.durable, chunk)) throw new Error(`chunk ${chunk} is owed by nobody, but recorded`);

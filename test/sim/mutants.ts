@@ -65,6 +65,18 @@ const MUTANTS: readonly Mutant[] = [
     to: "if (result === 0) this.#record.places.endFlush(this.#record.places.beginFlush());",
   },
   {
+    name: "a clean stop without a flush",
+    file: "src/targets/record.ts",
+    from: "    this.#startFlush();\n    this.#io.waitUntil",
+    to: "    this.#record.places.endFlush(this.#record.places.beginFlush());\n    this.#io.waitUntil",
+  },
+  {
+    name: "a clean stop relies on a flush that began before it",
+    file: "src/targets/record.ts",
+    from: "    this.#io.waitUntil(() => !this.#flushing);\n    this.#startFlush();",
+    to: "    this.#startFlush();",
+  },
+  {
     name: "failed flush counts",
     file: "src/targets/record.ts",
     from: "if (result === 0) this.#record.places.endFlush(",

@@ -91,6 +91,11 @@ export class SingleQueue implements Layer, Disposable {
   turn(): void {
     this.ring.submitAndWait();
     this.ring.reap();
+    this.endBatch();
+  }
+
+  /** The end of a batch, as a queue tells it. */
+  endBatch(): void {
     for (const callback of this.#afterBatch) callback();
   }
 
