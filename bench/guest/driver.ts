@@ -43,7 +43,8 @@ async function startPeers({ kublk, nullOnly }: DriverOrder): Promise<{ peers: Pe
   const start = await timeUp("null");
   const peers = [await sluicePeer("sluice null", "null"), await startKublk("kublk null", kublk, "-t", "null")];
   if (!nullOnly) {
-    await run("modprobe", "-a", "loop", "brd", "rd_nr=3", `rd_size=${RAM_DISK_KIB}`);
+    await run("modprobe", "loop");
+    await run("modprobe", "brd", "rd_nr=3", `rd_size=${RAM_DISK_KIB}`);
     for (const disk of ["ram0", "ram1", "ram2"])
       await run("sh", "-c", `head -c ${RAM_DISK_KIB}K /dev/zero > /dev/${disk}`);
     await configure("file", 'path = "/dev/ram0"');

@@ -157,6 +157,7 @@ export const COMPILED: Readonly<Record<string, number>> = {
 export const OPCODE = {
   NOP: 0,
   FSYNC: 3,
+  POLL_ADD: 6,
   TIMEOUT: 11,
   ASYNC_CANCEL: 14,
   FALLOCATE: 17,
@@ -167,6 +168,12 @@ export const OPCODE = {
 
 /** Flags in the first word of a submission entry. */
 export const SQE_FLAG = { FIXED_FILE: 1 } as const;
+
+/** A POLL_ADD that goes on after its first event (IORING_POLL_ADD_MULTI, in the length), and what it polls for (POLLIN). */
+export const POLL = { MULTI: 1, IN: 1 } as const;
+
+/** Flags of a completion: its entry will complete again. */
+export const CQE_FLAG = { MORE: 2 } as const;
 
 /** Setup flags of a ring. */
 export const SETUP = {

@@ -12,30 +12,21 @@
  * output at all: on kernels that do not scan by themselves later, the queues fetch without it. Partitions are then found
  * from user space (udev rule, partx).
  */
-import { closeSync, openSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
+import { closeSync } from "node:fs";
 import type { Feature } from "./abi.ts";
 import { ControlPlane, type CommandOptions, type DeviceInfo } from "./control.ts";
+import { blockPath, openCharacterDevice } from "./device-files.ts";
 import { codeOf, messageOf, UblkError } from "./errors.ts";
-import { signalEvent } from "./event.ts";
-import { native } from "./native.ts";
 import { checkLimits } from "./parameters.ts";
-import type { QueueOrder, QueueReport, QueueWorkerData } from "./queue-worker.ts";
-import { PULSE, QueueStatistics, summarise, type DeviceStatistics } from "./statistics.ts";
+import { STUCK_AFTER_MS, watchPulses } from "./pulse.ts";
+import { startQueueThread, type QueueThread } from "./queue-thread.ts";
+import type { QueueReport } from "./queue-worker.ts";
+import { awaitQuiesced, beginRecovery } from "./recovery.ts";
+import { summarise, type DeviceStatistics } from "./statistics.ts";
 import type { Limits, TargetSource } from "./target.ts";
 
 export const DEFAULT_DEPTH = 128;
 export const DEFAULT_MAX_IO_BYTES = 256 * 1024;
-/** How long a queue may be at work on one turn of its loop, or owe an answer to a wake, before it counts as stuck. */
-export const STUCK_AFTER_MS = 60_000;
-const PULSE_INTERVAL_MS = 1_000;
-/** How long the remains of a dead server may take to disappear. */
-const REMAINS_DEADLINE_MS = 60_000;
-const RETRY_MS = 20;
-const OPEN_RETRIES = 250;
-/** Of a queue's thread: nothing is allocated per request, so there is little to collect. */
-const YOUNG_GENERATION_MIB = 3;
 
 export interface DeviceOptions extends CommandOptions {
   /** Wanted number of the device; the kernel chooses where it is absent. */
@@ -75,29 +66,6 @@ export interface RecoveryOptions extends CommandOptions {
   readonly stuckAfterMs?: number | undefined;
 }
 
-/** Thread, wake event and counters of one queue, as the device sees them. */
-interface QueueThread {
-  readonly worker: Worker;
-  readonly wakeEvent: number;
-  readonly statistics: QueueStatistics;
-  readonly ended: Promise<unknown>;
-  expect(type: QueueReport["type"]): Promise<void>;
-  order(order: QueueOrder): void;
-}
-
-const WORKER_URL = new URL(
-  import.meta.url.endsWith(".ts") ? "./queue-worker.ts" : "./queue-worker.js",
-  import.meta.url,
-);
-
-export function blockPath(id: number): string {
-  return `/dev/ublkb${id}`;
-}
-
-export function characterPath(id: number): string {
-  return `/dev/ublkc${id}`;
-}
-
 export class Device implements AsyncDisposable {
   readonly id: number;
   readonly queues: number;
@@ -107,7 +75,7 @@ export class Device implements AsyncDisposable {
   /** Rejects when a queue is lost or stuck. The owner must end the process then, with SIGKILL if it can. */
   readonly failure: Promise<never>;
   readonly #control: ControlPlane;
-  readonly #options: { readonly stuckAfterMs: number };
+  readonly #stuckAfterMs: number;
   #threads: QueueThread[] = [];
   #file: number | undefined;
   #limits: Limits;
@@ -122,7 +90,7 @@ export class Device implements AsyncDisposable {
     this.features = info.features;
     this.#control = control;
     this.#limits = limits;
-    this.#options = { stuckAfterMs };
+    this.#stuckAfterMs = stuckAfterMs;
     this.failure = new Promise<never>((_resolve, reject) => {
       this.#fail = reject;
     });
@@ -219,7 +187,7 @@ export class Device implements AsyncDisposable {
     for (let queue = 0; queue < this.queues; queue++) {
       const affinity = this.queues === 1 ? null : await this.#control.affinity(this.id, queue);
       this.#threads.push(
-        startThread({
+        startQueueThread({
           device: this.id,
           queue,
           depth: this.depth,
@@ -265,36 +233,13 @@ export class Device implements AsyncDisposable {
           ),
       );
     }
-    this.#watch = setInterval(this.#pulseCheck(), PULSE_INTERVAL_MS);
-    this.#watch.unref();
+    this.#watch = watchPulses(this.#threads, this.#stuckAfterMs, (queue, seconds) => {
+      this.#lost(new UblkError("ESTUCK", `Queue ${queue} of device ${this.id} has been stuck for ${seconds} s`));
+    });
   }
 
   #lost(error: UblkError): void {
     if (this.#state === "live") this.#fail(error);
-  }
-
-  /**
-   * A thread is well when its loop has turned since it was last looked at: each look wakes it, so a thread that waits in
-   * its ring turns as well.
-   */
-  #pulseCheck(): () => void {
-    const seen = this.#threads.map(() => ({ turns: -1, sinceMs: performance.now() }));
-    return () => {
-      const nowMs = performance.now();
-      this.#threads.forEach((thread, queue) => {
-        const last = seen[queue];
-        if (last === undefined) return;
-        const turns = Atomics.load(thread.statistics.pulse, PULSE.turns);
-        if (turns !== last.turns) {
-          last.turns = turns;
-          last.sinceMs = nowMs;
-        } else if (nowMs - last.sinceMs > this.#options.stuckAfterMs) {
-          const seconds = Math.round((nowMs - last.sinceMs) / 1000);
-          this.#lost(new UblkError("ESTUCK", `Queue ${queue} of device ${this.id} has been stuck for ${seconds} s`));
-        }
-        signalEvent(thread.wakeEvent);
-      });
-    };
   }
 
   /** Another size, for a kernel that has UPDATE_SIZE. What lies beyond a smaller size is lost to the host. */
@@ -397,107 +342,4 @@ function wantedFeatures(known: ReadonlySet<Feature>, recoverable: boolean): Feat
     wanted.push("USER_RECOVERY", "USER_RECOVERY_REISSUE", "QUIESCE");
   }
   return wanted.filter((feature) => known.has(feature));
-}
-
-/** udev or devtmpfs may take a moment; a dying server may hold the file a moment longer. */
-async function openCharacterDevice(id: number): Promise<number> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return openSync(characterPath(id), "r+");
-    } catch (cause) {
-      const code = codeOf(cause);
-      if (attempt < OPEN_RETRIES && (code === "ENOENT" || code === "EBUSY" || code === "EACCES")) {
-        await sleep(RETRY_MS);
-        continue;
-      }
-      throw new UblkError(code ?? "EOPEN", `Cannot open ${characterPath(id)}: ${messageOf(cause)}`, { cause });
-    }
-  }
-}
-
-async function awaitQuiesced(control: ControlPlane, id: number, options: CommandOptions): Promise<DeviceInfo> {
-  const deadline = performance.now() + REMAINS_DEADLINE_MS;
-  for (;;) {
-    const info = await control.info(id, options);
-    if (!info.features.has("USER_RECOVERY")) {
-      throw new UblkError("ENOTRECOVERABLE", `Device ${id} was not made recoverable`);
-    }
-    if (info.state === "quiesced" || info.state === "failing") return info;
-    if (info.state === "dead") throw new UblkError("ENEVERSTARTED", `Device ${id} was never started: remove it`);
-    if (performance.now() > deadline) {
-      throw new UblkError("EBUSY", `Device ${id} is still served by process ${info.pid}`);
-    }
-    await sleep(RETRY_MS);
-  }
-}
-
-async function beginRecovery(control: ControlPlane, id: number, options: CommandOptions): Promise<void> {
-  const deadline = performance.now() + REMAINS_DEADLINE_MS;
-  for (;;) {
-    try {
-      await control.startRecovery(id, options);
-      return;
-    } catch (error) {
-      // EINVAL for a device that is recoverable: a server began to recover it and died before it had fetched anything.
-      // The kernel has forgotten the one before already.
-      if (codeOf(error) === "EINVAL") return;
-      if (codeOf(error) !== "EBUSY" || performance.now() > deadline) throw error;
-    }
-    await sleep(RETRY_MS);
-  }
-}
-
-function startThread(data: Omit<QueueWorkerData, "wakeEvent" | "statistics">): QueueThread {
-  const wakeEvent = native.eventDescriptor();
-  const statistics = new QueueStatistics();
-  const workerData: QueueWorkerData = { ...data, wakeEvent, statistics: statistics.shared };
-  const name = `ublk${data.device}q${data.queue}`;
-  const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_GENERATION_MIB };
-  const worker = new Worker(WORKER_URL, { workerData, name, trackUnmanagedFds: false, resourceLimits });
-  let failed: UblkError | undefined;
-  let hasEnded = false;
-  const waiting = new Map<QueueReport["type"], PromiseWithResolvers<undefined>>();
-  const settle = (type: QueueReport["type"]): PromiseWithResolvers<undefined> => {
-    const found = waiting.get(type) ?? Promise.withResolvers<undefined>();
-    waiting.set(type, found);
-    found.promise.catch(() => undefined);
-    return found;
-  };
-  const end = Promise.withResolvers<undefined>();
-  end.promise.catch(() => undefined);
-  const finish = (error: UblkError | undefined): void => {
-    const reason = error ?? new UblkError("EQUEUE", `Queue ${data.queue} of device ${data.device} has ended`);
-    for (const waiter of waiting.values()) waiter.reject(reason);
-    if (failed === undefined) failed = reason;
-    if (error === undefined) end.resolve(undefined);
-    else end.reject(error);
-  };
-  worker.on("message", (message: QueueReport) => {
-    if (message.type === "failed") failed = new UblkError(message.code ?? "EQUEUE", message.message);
-    else if (message.type === "ended") hasEnded = true;
-    else {
-      settle(message.type).resolve(undefined);
-    }
-  });
-  worker.on("error", (cause) => {
-    failed = new UblkError("EQUEUE", messageOf(cause), { cause });
-  });
-  worker.on("exit", () => {
-    finish(failed ?? (hasEnded ? undefined : new UblkError("EQUEUE", "its thread ended without a word")));
-  });
-  return {
-    worker,
-    wakeEvent,
-    statistics,
-    ended: end.promise,
-    expect: async (type) => {
-      if (failed !== undefined) throw failed;
-      await settle(type).promise;
-      waiting.delete(type);
-    },
-    order: (order) => {
-      worker.postMessage(order);
-      signalEvent(wakeEvent);
-    },
-  };
 }

@@ -5,7 +5,7 @@
  */
 import { open, readdir, readFile, readlink } from "node:fs/promises";
 import type { CommandOptions, ControlPlane, DeviceInfo } from "./control.ts";
-import { blockPath } from "./device.ts";
+import { blockPath } from "./device-files.ts";
 import { codeOf } from "./errors.ts";
 
 const CHARACTER_CLASS = "/sys/class/ublk-char";

@@ -20,6 +20,7 @@ import {
   OFFSET_SQES,
   OPCODE,
   PARAMS,
+  POLL,
   REGISTER,
   SETUP,
   SQE,
@@ -343,14 +344,16 @@ export class Ring implements Io, Disposable {
     words[at + 13] = highWord(length);
   }
 
-  /** Queues a READ of `length` bytes of a stream, such as an eventfd, that is not registered. */
-  readStream(fd: number, address: Address, length: number, handler: number, index: number): void {
-    const at = this.next(OPCODE.READ, handler, index);
+  /**
+   * Queues a watch over a file that is not registered, such as an eventfd: a completion each time that there is something
+   * to read. It goes on for as long as completions have CQE_FLAG.MORE.
+   */
+  poll(fd: number, handler: number, index: number): void {
+    const at = this.next(OPCODE.POLL_ADD, handler, index);
     const words = this.entryWords;
     words[at + 1] = fd;
-    words[at + 4] = lowWord(address);
-    words[at + 5] = highWord(address);
-    words[at + 6] = length;
+    words[at + 6] = POLL.MULTI;
+    words[at + 7] = POLL.IN;
   }
 
   /** Queues a timer; `timespec` is the address of two 64-bit numbers (seconds, nanoseconds), read when submitted. */

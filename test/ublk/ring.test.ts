@@ -139,6 +139,26 @@ test("an event that is signalled wakes a waiting ring, each time", (t) => {
   closeSync(event);
 });
 
+test("an event is heard after completions have overflowed", (t) => {
+  using ring = new Ring({ entries: 8, completionEntries: 8, singleThread: true });
+  const collector = new Collector();
+  const handler = ring.addHandler(collector);
+  const event = native.eventDescriptor();
+  let woken = 0;
+  new RingEvent(ring, event).listen(() => woken++);
+  const heard = (): void => {
+    const before = woken;
+    signalEvent(event);
+    ring.waitUntil(() => woken > before);
+  };
+  heard();
+  for (let index = 0; index < 64; index++) ring.next(OPCODE.NOP, handler, index);
+  heard();
+  heard();
+  t.is(collector.results.size, 64);
+  closeSync(event);
+});
+
 test("a timer ends after its time, not before", (t) => {
   using ring = new Ring({ entries: 8, singleThread: true });
   using memory = MappedMemory.anonymous(16);
