@@ -1,17 +1,19 @@
 /** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
-import { driver, type BenchOptions } from "./driver.ts";
+import { driver, type DriverOptions } from "./driver.ts";
 import { record, type RecordBenchOptions } from "./record.ts";
+import { recording, type RecordingOptions } from "./recording.ts";
 
-const BENCHMARKS = { driver, record } as const;
+const BENCHMARKS = { driver, record, recording } as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of driver:
+of driver and recording:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
   --rounds N          rounds, of which the medians are taken (default: 3)
-  --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
+of driver:
+  --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
   --null-only         only the null targets
 of record:
   --frontier FILE     draw updates against what must be copied, as SVG
@@ -27,7 +29,10 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
-function readCommandLine(): { values: BenchOptions & RecordBenchOptions & { json: boolean }; names: string[] } {
+function readCommandLine(): {
+  values: DriverOptions & RecordingOptions & RecordBenchOptions & { json: boolean };
+  names: string[];
+} {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,

@@ -1,15 +1,22 @@
-/**
- * The part of the driver benchmark that runs in the guest, as root. Leaves what it measured in /mnt/out/driver.json.
- *
- * The backing stores are RAM disks (brd), one a peer: direct I/O works on them for every peer, and nothing but the way to
- * them differs.
- */
+/** The part of the driver benchmark that runs in the guest, as root. */
 import { writeFile } from "node:fs/promises";
 import { release } from "node:os";
 import { LOADS, measure, putThrough, residentBytes, type Load, type Sample } from "./measure.ts";
-import { configure, run, startKublk, startLoop, sluicePeer, timeUp, up, type Peer, type StartTimes } from "./peers.ts";
+import { leave, readOrder, tell } from "./order.ts";
+import {
+  configure,
+  makeRamDisks,
+  run,
+  startKublk,
+  startLoop,
+  sluicePeer,
+  timeUp,
+  up,
+  type Peer,
+  type StartTimes,
+} from "./peers.ts";
 
-/** What the host asks for, as JSON in BENCH_DRIVER. */
+/** What the host asks for. */
 export interface DriverOrder {
   readonly kublk: string;
   readonly rounds: number;
@@ -36,23 +43,19 @@ export interface DriverMeasurement {
   readonly start: StartTimes;
 }
 
-const RAM_DISK_KIB = 256 * 1024;
-
 async function startPeers({ kublk, nullOnly }: DriverOrder): Promise<{ peers: Peer[]; start: StartTimes }> {
   await configure("null", 'target = "null"\nsize = "1GiB"');
   const start = await timeUp("null");
   const peers = [await sluicePeer("sluice null", "null"), await startKublk("kublk null", kublk, "-t", "null")];
   if (!nullOnly) {
     await run("modprobe", "loop");
-    await run("modprobe", "brd", "rd_nr=3", `rd_size=${RAM_DISK_KIB}`);
-    for (const disk of ["ram0", "ram1", "ram2"])
-      await run("sh", "-c", `head -c ${RAM_DISK_KIB}K /dev/zero > /dev/${disk}`);
-    await configure("file", 'path = "/dev/ram0"');
+    const [forSluice, forKublk, forLoop] = (await makeRamDisks(3)) as [string, string, string];
+    await configure("file", `path = "${forSluice}"`);
     await up("file");
     peers.push(
       await sluicePeer("sluice file", "file"),
-      await startKublk("kublk loop", kublk, "-t", "loop", "/dev/ram1"),
-      await startLoop("loop device", "/dev/ram2"),
+      await startKublk("kublk loop", kublk, "-t", "loop", forKublk),
+      await startLoop("loop device", forLoop),
     );
   }
   for (const { device } of peers) await writeFile(`/sys/block/${device}/queue/scheduler`, "none");
@@ -66,11 +69,7 @@ async function watchMemory(peer: Peer, load: Load, requests: number): Promise<Me
   return { peer: peer.name, requests, beforeBytes, afterBytes: await residentBytes(pid) };
 }
 
-function tell(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
-const order = JSON.parse(process.env["BENCH_DRIVER"] ?? "{}") as DriverOrder;
+const order = readOrder() as DriverOrder;
 const { peers, start } = await startPeers(order);
 tell(JSON.stringify(start));
 
@@ -90,4 +89,4 @@ const deepest = LOADS.find(({ depth }) => depth === 128) as Load;
 for (const peer of peers) {
   if (peer.pid !== null && order.requests > 0) memory.push(await watchMemory(peer, deepest, order.requests));
 }
-await writeFile("/mnt/out/driver.json", JSON.stringify({ kernel: release(), samples, memory, start }));
+await leave({ kernel: release(), samples, memory, start });

@@ -97,9 +97,13 @@ export async function measure(peer: Peer, load: Load): Promise<Sample> {
   };
 }
 
+/** Bytes. */
+export async function sizeOf({ device }: Peer): Promise<number> {
+  return Number(await readFile(`/sys/block/${device}/size`, "utf8")) * 512;
+}
+
 /** Puts a number of requests through a device at a load's depth. */
 export async function putThrough(peer: Peer, load: Load, requests: number): Promise<void> {
-  const sizeBytes = Number(await readFile(`/sys/block/${peer.device}/size`, "utf8")) * 512;
   const bytes = requests * load.blockKib * 1024;
-  await fio(peer.device, load, `--size=${sizeBytes}`, `--io_size=${bytes}`);
+  await fio(peer.device, load, `--size=${await sizeOf(peer)}`, `--io_size=${bytes}`);
 }

@@ -9,6 +9,7 @@ const execute = promisify(execFile);
 const DEPTH = 128;
 const NODE = "node_modules/.bin/node";
 const WATCH_MS = 10;
+const RAM_DISK_KIB = 256 * 1024;
 
 export interface Peer {
   readonly name: string;
@@ -31,9 +32,20 @@ export async function timed(action: () => Promise<unknown>): Promise<number> {
   return performance.now() - start;
 }
 
-export async function configure(volume: string, settings: string): Promise<void> {
+export async function configure(volume: string, settings: string, tables = ""): Promise<void> {
   await mkdir("/etc/sluice", { recursive: true });
-  await writeFile(`/etc/sluice/${volume}.toml`, `${settings}\nqueue_depth = ${DEPTH}\n`);
+  await writeFile(`/etc/sluice/${volume}.toml`, `${settings}\nqueue_depth = ${DEPTH}\n${tables}\n`);
+}
+
+/**
+ * RAM disks, full of zeroes, as backing stores: direct I/O works on them for every peer, and nothing but the way to them
+ * differs. Gives their paths.
+ */
+export async function makeRamDisks(count: number): Promise<string[]> {
+  await run("modprobe", "brd", `rd_nr=${count}`, `rd_size=${RAM_DISK_KIB}`);
+  const disks = Array.from({ length: count }, (_, index) => `/dev/ram${index}`);
+  for (const disk of disks) await run("sh", "-c", `head -c ${RAM_DISK_KIB}K /dev/zero > ${disk}`);
+  return disks;
 }
 
 /** A configured volume of sluice, which is left running. */

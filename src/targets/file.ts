@@ -37,8 +37,8 @@ export class FileTarget implements Target, CompletionHandler {
   readonly #file: number;
   readonly #handler: number;
   readonly #requests: Request[];
-  /** Bytes of the request in a slot that are done. */
-  readonly #done: Float64Array;
+  /** Bytes of the request in a slot that are done; no request is larger than 1 GiB. */
+  readonly #done: Int32Array;
   readonly #zeroing: Uint8Array;
   readonly #zeroes: IoMemory;
 
@@ -48,7 +48,7 @@ export class FileTarget implements Target, CompletionHandler {
     this.#file = context.useFile(options.fd);
     this.#handler = context.ring.addHandler(this);
     this.#requests = new Array<Request>(context.depth);
-    this.#done = new Float64Array(context.depth);
+    this.#done = new Int32Array(context.depth);
     this.#zeroing = new Uint8Array(context.depth);
     this.#zeroes = context.ring.memory(ZEROES_BYTES);
   }

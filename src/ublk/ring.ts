@@ -54,7 +54,7 @@ const UNKNOWN_HANDLER: CompletionHandler = {
   },
 };
 
-const TWO_POW_32 = 0x1_0000_0000;
+const TWO_POW_MINUS_32 = 2 ** -32;
 
 export class Ring implements Io, Disposable {
   readonly fd: number;
@@ -182,16 +182,22 @@ export class Ring implements Io, Disposable {
    * anything else is pushed. A full queue is submitted first.
    */
   next(opcode: number, handler: number, index: number): number {
-    if (this.#nextFree === this.#sqEntries || this.#isFull()) this.submit();
-    const entry = this.#nextFree++;
-    const at = entry << this.entryShift;
+    const at = this.#nextEntry();
     const words = this.entryWords;
-    words.fill(0, at, at + (1 << this.entryShift));
+    const end = at + (1 << this.entryShift);
+    for (let word = at; word < end; word++) words[word] = 0;
     words[at] = opcode;
     words[at + 8] = index;
     words[at + 9] = handler;
-    this.#push(entry);
     return at;
+  }
+
+  /** As `next`, but the entry holds what it held before. */
+  #nextEntry(): number {
+    if (this.#nextFree === this.#sqEntries || this.#isFull()) this.submit();
+    const entry = this.#nextFree++;
+    this.#push(entry);
+    return entry << this.entryShift;
   }
 
   /** Queues a reserved entry, which the caller has filled in. */
@@ -297,7 +303,7 @@ export class Ring implements Io, Disposable {
     handler: number,
     index: number,
   ): void {
-    const at = this.next(opcode, handler, index);
+    const at = this.#nextEntry();
     const words = this.entryWords;
     words[at] = opcode | (SQE_FLAG.FIXED_FILE << 8);
     words[at + 1] = file;
@@ -307,6 +313,14 @@ export class Ring implements Io, Disposable {
     words[at + 5] = highWord(address);
     words[at + 6] = length;
     words[at + 7] = flags;
+    words[at + 8] = index;
+    words[at + 9] = handler;
+    words[at + 10] = 0;
+    words[at + 11] = 0;
+    words[at + 12] = 0;
+    words[at + 13] = 0;
+    words[at + 14] = 0;
+    words[at + 15] = 0;
   }
 
   /** Queues a fallocate(2) of a registered file with the given FALLOC mode. */
@@ -394,8 +408,9 @@ export function lowWord(value: number): number {
   return value | 0;
 }
 
+/** Of a number that is not negative. */
 export function highWord(value: number): number {
-  return Math.floor(value / TWO_POW_32) | 0;
+  return (value * TWO_POW_MINUS_32) | 0;
 }
 
 /** Setup flags from best to plainest: the first set that the kernel takes is used. */

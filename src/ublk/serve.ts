@@ -122,13 +122,14 @@ async function serveBridge(
       options.onError?.(error, { operation, offset: memory.offset(slot), length: memory.length(slot) });
       return -errnoOf(error);
     });
+    if (isClosed(memory)) return;
     memory.answer(slot, result);
     const answered = Atomics.load(control, BRIDGE.answered);
     memory.answeredSlots[(answered >>> 0) % depth] = slot;
     Atomics.store(control, BRIDGE.answered, (answered + 1) | 0);
     signalEvent(event);
   };
-  while (Atomics.load(control, BRIDGE.closed) === 0) {
+  while (!isClosed(memory)) {
     const submitted = Atomics.load(control, BRIDGE.submitted);
     while (taken !== submitted) {
       const slot = memory.submittedSlots[(taken >>> 0) % depth] as number;
@@ -141,6 +142,11 @@ async function serveBridge(
   closeSync(event);
 }
 
+/** The queue has gone, and its buffers and the event with it: a handler that ends later has nobody to answer. */
+function isClosed(memory: BridgeMemory): boolean {
+  return Atomics.load(memory.control, BRIDGE.closed) !== 0;
+}
+
 /** Carries out what a slot asks; gives what the request is answered with. */
 async function handle(memory: BridgeMemory, slot: number, handlers: BlockHandlers): Promise<number> {
   const offset = memory.offset(slot);
@@ -151,7 +157,7 @@ async function handle(memory: BridgeMemory, slot: number, handlers: BlockHandler
       if (data.length !== length) {
         throw new UblkError("EIO", `read(${offset}, ${length}) gave ${data.length} bytes, wanted ${length}`);
       }
-      new Uint8Array(native.view(memory.bufferAddress(slot), length)).set(data);
+      if (!isClosed(memory)) new Uint8Array(native.view(memory.bufferAddress(slot), length)).set(data);
       return length;
     }
     case Operation.WRITE:
