@@ -20,8 +20,8 @@ export async function measureInGuest(
 ): Promise<unknown> {
   const out = await mkdtemp(join(tmpdir(), "sluice-bench-"));
   try {
-    const guest = ["--kernel", kernel, "--mem", GUEST_MEMORY, "--timeout", String(GUEST_SECONDS), ...options];
-    const vm = spawn(join(ROOT, "scripts/vm"), [...guest, "--", "node_modules/.bin/node", script], {
+    const machine = ["--kernel", kernel, "--mem", GUEST_MEMORY, "--parallel", "--timeout", String(GUEST_SECONDS)];
+    const vm = spawn(join(ROOT, "scripts/vm"), [...machine, ...options, "--", "node_modules/.bin/node", script], {
       cwd: ROOT,
       stdio: ["ignore", 2, 2],
       env: {

@@ -1,20 +1,25 @@
 /** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
+import { drbd, type DrbdOptions } from "./drbd.ts";
 import { driver, type DriverOptions } from "./driver.ts";
+import { path } from "./path.ts";
 import { record, type RecordBenchOptions } from "./record.ts";
 import { recording, type RecordingOptions } from "./recording.ts";
 
-const BENCHMARKS = { driver, record, recording } as const;
+const BENCHMARKS = { drbd, driver, path, record, recording } as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of driver and recording:
+of drbd, driver and recording:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
+of driver and recording:
   --rounds N          rounds, of which the medians are taken (default: 3)
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
 of driver:
   --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
   --null-only         only the null targets
+of drbd:
+  --writes N          how many writes of each trace are replayed (default: 20000)
 of record:
   --frontier FILE     draw updates against what must be copied, as SVG
 `;
@@ -29,8 +34,10 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
+type Options = DrbdOptions & DriverOptions & RecordingOptions & RecordBenchOptions & { json: boolean };
+
 function readCommandLine(): {
-  values: DriverOptions & RecordingOptions & RecordBenchOptions & { json: boolean };
+  values: Options;
   names: string[];
 } {
   try {
@@ -41,6 +48,7 @@ function readCommandLine(): {
         kernel: { type: "string", default: "6.12" },
         rounds: { type: "string", default: "3" },
         requests: { type: "string", default: "200000" },
+        writes: { type: "string", default: "20000" },
         load: { type: "string", default: "" },
         "null-only": { type: "boolean", default: false },
         frontier: { type: "string", default: "" },
@@ -53,6 +61,7 @@ function readCommandLine(): {
         kernel: values.kernel,
         rounds: wholeNumber("rounds", values.rounds, 1),
         requests: wholeNumber("requests", values.requests, 0),
+        writes: wholeNumber("writes", values.writes, 1),
         load: values.load,
         nullOnly: values["null-only"],
         frontier: values.frontier,

@@ -10,7 +10,9 @@ import { MdBitmap } from "./models/md-bitmap.ts";
 import { measure, type Figures } from "./models/model.ts";
 import { Oracle } from "./models/oracle.ts";
 import { CHUNK_BYTES, Predictive } from "./models/predictive.ts";
+import { UNORDERED_TRACE, unorderedLaw } from "./synthetic-traces.ts";
 import type { Trace } from "./trace.ts";
+import { UnorderedBound } from "./unordered-bound.ts";
 
 const MIB = 2 ** 20;
 /** The limit that every trace is run with. */
@@ -47,6 +49,8 @@ export interface Comparison {
   readonly unpredicted: Figures;
   /** The smallest limit under which ours needs no more updates than DRBD by default; null where none was found. */
   readonly smallestBytes: number | null;
+  /** Where writes have no order: what no record can do better beside DRBD by default. Null elsewhere. */
+  readonly bound: { readonly updatesAtItsSize: number; readonly bytesAtItsUpdates: number } | null;
 }
 
 export function oursAt(trace: Trace, limitBytes: number): Ours {
@@ -77,6 +81,15 @@ function smallestLimit(trace: Trace, updates: number, mostBytes: number): number
   return limitAt(high);
 }
 
+function boundBeside(trace: Trace, { maxBytes, updates }: Figures): Comparison["bound"] {
+  if (trace.name !== UNORDERED_TRACE) return null;
+  const bound = new UnorderedBound(trace, unorderedLaw(CHUNK_BYTES), CHUNK_BYTES);
+  return {
+    updatesAtItsSize: Math.floor(bound.updatesWith(maxBytes / CHUNK_BYTES)),
+    bytesAtItsUpdates: bound.chunksFor(updates) * CHUNK_BYTES,
+  };
+}
+
 export function compare(trace: Trace): Comparison {
   const activityLogs = Object.values(AL_EXTENTS).map((extents) => {
     const figures = activityLogOf(trace, extents);
@@ -93,6 +106,7 @@ export function compare(trace: Trace): Comparison {
     small: oursAt(trace, SMALL_LIMIT_BYTES),
     unpredicted: measure(new Predictive(trace, LIMIT_BYTES, null), trace),
     smallestBytes: smallestLimit(trace, byDefault.updates, byDefault.maxBytes),
+    bound: boundBeside(trace, byDefault),
   };
 }
 

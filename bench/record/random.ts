@@ -47,6 +47,13 @@ export class Zipf {
     for (let rank = 0; rank < ranks; rank++) this.#cumulated[rank] = sum += (rank + 1) ** -skew;
   }
 
+  /** How likely a rank is. */
+  likelihood(rank: number): number {
+    const cumulated = this.#cumulated;
+    const below = rank === 0 ? 0 : (cumulated[rank - 1] ?? 0);
+    return ((cumulated[rank] ?? 0) - below) / (cumulated[cumulated.length - 1] ?? 1);
+  }
+
   next(): number {
     const cumulated = this.#cumulated;
     const sought = this.#random.next() * (cumulated[cumulated.length - 1] ?? 0);

@@ -56,12 +56,34 @@ function* strided(strideBytes: number, writes: number): Generator<Write> {
   for (let index = 0; index < writes; index++) yield { offsetBytes: index * strideBytes, lengthBytes: BLOCK };
 }
 
-/** Blocks by a Zipf law; where the block of a rank lies is chance. */
-function* skewed(volumeBytes: number, skew: number, writes: number): Generator<Write> {
-  const blocks = volumeBytes / BLOCK;
-  const zipf = new Zipf(new Random(12), blocks, skew);
-  for (let index = 0; index < writes; index++)
-    yield { offsetBytes: (scatter(zipf.next()) % blocks) * BLOCK, lengthBytes: BLOCK };
+const SKEWED_BYTES = 8 * GIB;
+const SKEW = 1.2;
+
+function skewedLaw(): Zipf {
+  return new Zipf(new Random(12), SKEWED_BYTES / BLOCK, SKEW);
+}
+
+/** Where the block of a rank lies is chance. */
+function skewedOffset(rank: number): number {
+  return (scatter(rank) % (SKEWED_BYTES / BLOCK)) * BLOCK;
+}
+
+/** Blocks by a Zipf law. */
+function* skewed(writes: number): Generator<Write> {
+  const law = skewedLaw();
+  for (let index = 0; index < writes; index++) yield { offsetBytes: skewedOffset(law.next()), lengthBytes: BLOCK };
+}
+
+/** The trace whose writes have a law but no order, and how likely each of its chunks is. */
+export const UNORDERED_TRACE = "zipf 1.2";
+export function unorderedLaw(chunkBytes: number): Float64Array {
+  const law = skewedLaw();
+  const chunks = new Float64Array(SKEWED_BYTES / chunkBytes);
+  for (let rank = 0; rank < SKEWED_BYTES / BLOCK; rank++) {
+    const chunk = Math.floor(skewedOffset(rank) / chunkBytes);
+    chunks[chunk] = (chunks[chunk] as number) + law.likelihood(rank);
+  }
+  return chunks;
 }
 
 function* uniform(volumeBytes: number, writes: number): Generator<Write> {
@@ -103,7 +125,7 @@ export const STREAM_TRACES: readonly string[] = [
 ];
 
 /** Traces with a hot part and no order, which the activity log is made for. */
-export const SKEWED_TRACES: readonly string[] = ["database", "zipf 1.2"];
+export const SKEWED_TRACES: readonly string[] = ["database", UNORDERED_TRACE];
 
 export function syntheticTraces(): Trace[] {
   return [
@@ -117,7 +139,7 @@ export function syntheticTraces(): Trace[] {
     collect("file system", FILE_SYSTEM_BYTES, fileSystemWrites(WRITES)),
     collect("database", DATABASE_BYTES, databaseWrites(WRITES, 0)),
     collect("database, little memory", DATABASE_BYTES, databaseWrites(WRITES, 0.25)),
-    collect("zipf 1.2", 8 * GIB, skewed(8 * GIB, 1.2, RANDOM_WRITES)),
+    collect(UNORDERED_TRACE, SKEWED_BYTES, skewed(RANDOM_WRITES)),
     collect("uniform", 8 * GIB, uniform(8 * GIB, RANDOM_WRITES)),
     collect("bursts", 16 * GIB, bursts(16 * GIB, WRITES)),
   ];

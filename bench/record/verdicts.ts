@@ -32,7 +32,7 @@ function streamVerdict({ trace, small }: Comparison): Verdict {
 }
 
 function skewedVerdicts(comparison: Comparison): Verdict[] {
-  const { trace, smallestBytes } = comparison;
+  const { trace, smallestBytes, bound } = comparison;
   const { figures, ours } = besideDefault(comparison);
   const fewer = figures.updates / ours.figures.updates;
   const smaller = smallestBytes === null ? 0 : figures.maxBytes / smallestBytes;
@@ -40,7 +40,9 @@ function skewedVerdicts(comparison: Comparison): Verdict[] {
     {
       target: `${trace}: at DRBD's size, at most 1/${FEWER_UPDATES} of its updates`,
       reached: fewer >= FEWER_UPDATES,
-      detail: `${ours.figures.updates} beside ${figures.updates}: 1/${fewer.toFixed(2)}`,
+      detail:
+        `${ours.figures.updates} beside ${figures.updates}: 1/${fewer.toFixed(2)}` +
+        (bound === null ? "" : `; without order, no record has fewer than ${bound.updatesAtItsSize}`),
     },
     {
       target: `${trace}: at DRBD's updates, at most 1/${SMALLER} of its size`,
@@ -48,7 +50,8 @@ function skewedVerdicts(comparison: Comparison): Verdict[] {
       detail:
         smallestBytes === null
           ? "not as few updates at any size"
-          : `${mib(smallestBytes)} beside ${mib(figures.maxBytes)} MiB: 1/${smaller.toFixed(2)}`,
+          : `${mib(smallestBytes)} beside ${mib(figures.maxBytes)} MiB: 1/${smaller.toFixed(2)}` +
+            (bound === null ? "" : `; without order, none needs less than ${mib(bound.bytesAtItsUpdates)}`),
     },
   ];
 }

@@ -9,6 +9,8 @@ import type { Places } from "./places.ts";
 import { VISITS_MAX } from "./places.ts";
 
 const BUCKETS = 64;
+/** Stands in the place of the warmth of what may not go. */
+const NEVER = BUCKETS;
 /** Steps of warmth that a doubling of the visits is worth. */
 const STEPS_PER_DOUBLING = 8;
 /** Steps of warmth that are lost in each epoch without a visit. */
@@ -25,7 +27,9 @@ const VISIT_STEPS = Int32Array.from({ length: VISITS_MAX + 1 }, (_, visits) =>
 export class Eviction {
   readonly #places: Places;
   readonly #victims: Int32Array;
-  readonly #histogram = new Int32Array(BUCKETS);
+  /** Warmth by the position of a member, in the pass that is made. */
+  readonly #warmths: Uint8Array;
+  readonly #histogram = new Int32Array(BUCKETS + 1);
   #found = 0;
   #next = 0;
   /** How many a pass is to find. */
@@ -37,6 +41,7 @@ export class Eviction {
   constructor(places: Places) {
     this.#places = places;
     this.#victims = new Int32Array(Math.ceil(places.chunks / SHARE));
+    this.#warmths = new Uint8Array(places.chunks);
   }
 
   /** The next chunk to go, still a member; -1 when every member is owed or in use. */
@@ -70,8 +75,8 @@ export class Eviction {
     const histogram = this.#histogram.fill(0);
     for (let position = 0; position < places.count; position++) {
       const chunk = places.member(position);
-      if (!places.isSpare(chunk)) continue;
-      const warmth = this.#warmth(chunk);
+      const warmth = places.isSpare(chunk) ? this.#warmth(chunk) : NEVER;
+      this.#warmths[position] = warmth;
       histogram[warmth] = (histogram[warmth] as number) + 1;
     }
     this.#wanted = Math.ceil(places.count / SHARE);
@@ -90,10 +95,9 @@ export class Eviction {
   #take(coldest: number, warmest: number): void {
     const places = this.#places;
     for (let position = 0; position < places.count && this.#found < this.#wanted; position++) {
-      const chunk = places.member(position);
-      if (!places.isSpare(chunk)) continue;
-      const warmth = this.#warmth(chunk);
+      const warmth = this.#warmths[position] as number;
       if (warmth < coldest || warmth > warmest) continue;
+      const chunk = places.member(position);
       if (places.isDurable(chunk)) this.#victims[this.#found++] = chunk;
       else this.lacksFlush = true;
     }

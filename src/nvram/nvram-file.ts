@@ -59,6 +59,9 @@ export function defaultChunkBytes(volumeBytes: number): number {
 }
 
 function chunksOf(volumeBytes: number, chunkBytes: number): number {
+  if (!Number.isInteger(Math.log2(chunkBytes))) {
+    throw new UblkError("ECHUNK", `It has chunks of ${chunkBytes} bytes, wanted a power of two`);
+  }
   const chunks = Math.ceil(volumeBytes / chunkBytes);
   if (chunks > CHUNKS_MAX) {
     throw new UblkError(

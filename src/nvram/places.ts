@@ -46,6 +46,8 @@ export class Places {
   /** Epoch (modulo 2^16) in which a chunk was written, or added, last. */
   readonly #touched: Uint16Array;
   readonly #writes: Uint16Array;
+  /** A bit for each chunk that is USED, so that the nearest one is found soon. */
+  readonly #used: Int32Array;
   readonly #members: Int32Array;
   readonly #positions: Int32Array;
   /** Flush period (modulo 2^16) in which a chunk was written last. */
@@ -63,6 +65,7 @@ export class Places {
     this.#visits = new Uint8Array(chunks);
     this.#touched = new Uint16Array(chunks);
     this.#writes = new Uint16Array(chunks);
+    this.#used = new Int32Array(Math.ceil(chunks / 32));
     this.#writtenIn = new Uint16Array(chunks);
     this.#members = new Int32Array(chunks);
     this.#positions = new Int32Array(chunks);
@@ -89,6 +92,33 @@ export class Places {
   /** Whether it is a member that has been written since it came in. */
   isUsed(chunk: number): boolean {
     return ((this.states[chunk] as number) & STATE.USED) !== 0;
+  }
+
+  /** How far below a chunk the nearest used one lies; 0 where none lies within `reach`. */
+  usedBelow(chunk: number, reach: number): number {
+    const last = Math.max(0, chunk - reach);
+    // Bits up to that of the chunk before; shifts count modulo 32.
+    let mask = chunk === 0 ? 0 : (-1 >>> -chunk) | 0;
+    for (let word = (chunk - 1) >> 5; word >= last >> 5; word--, mask = -1) {
+      const bits = (this.#used[word] as number) & mask;
+      if (bits === 0) continue;
+      const found = (word << 5) + 31 - Math.clz32(bits);
+      return found >= last ? chunk - found : 0;
+    }
+    return 0;
+  }
+
+  /** How far above a chunk the nearest used one lies; 0 where none lies within `reach`. */
+  usedAbove(chunk: number, reach: number): number {
+    const last = Math.min(this.chunks - 1, chunk + reach);
+    let mask = -1 << (chunk + 1);
+    for (let word = (chunk + 1) >> 5; word <= last >> 5; word++, mask = -1) {
+      const bits = (this.#used[word] as number) & mask;
+      if (bits === 0) continue;
+      const found = (word << 5) + 31 - Math.clz32(bits & -bits);
+      return found <= last ? found - chunk : 0;
+    }
+    return 0;
   }
 
   /** Whether it is a member for which nothing is owed: it may be taken out, once it is durable. */
@@ -139,7 +169,9 @@ export class Places {
   beginWrite(first: number, last: number): void {
     const states = this.states;
     for (let chunk = first; chunk <= last; chunk++) {
-      states[chunk] = (states[chunk] as number) | STATE.OWED | STATE.USED | STATE.IN_FLIGHT;
+      const state = states[chunk] as number;
+      states[chunk] = state | STATE.OWED | STATE.USED | STATE.IN_FLIGHT;
+      if ((state & STATE.USED) === 0) this.#used[chunk >> 5] = (this.#used[chunk >> 5] as number) | (1 << chunk);
       this.#writes[chunk] = (this.#writes[chunk] as number) + 1;
       if (this.#touched[chunk] !== this.#epoch || this.#visits[chunk] === 0) this.#visit(chunk);
     }
@@ -224,6 +256,7 @@ export class Places {
     this.#members[position] = moved;
     this.#positions[moved] = position;
     this.states[chunk] = 0;
+    this.#used[chunk >> 5] = (this.#used[chunk >> 5] as number) & ~(1 << chunk);
   }
 
   /** A stream has passed it: it is not worth more than a chunk that was never written, unless it was written before. */

@@ -6,6 +6,10 @@ export interface Seen {
   readonly chunks: number;
   isMember(chunk: number): boolean;
   isUsed(chunk: number): boolean;
+  /** How far below a chunk the nearest used one lies; 0 where none lies within `reach`. */
+  usedBelow(chunk: number, reach: number): number;
+  /** How far above it. */
+  usedAbove(chunk: number, reach: number): number;
   visits(chunk: number): number;
   /** A stream has passed the chunk: it may go first. */
   pass(chunk: number): void;

@@ -263,16 +263,12 @@ export class StreamPredictor implements Predictor {
 
   /** Written chunks at equal distances before this one, with nothing between them, make a stride; 0 for none. */
   #strideTo(chunk: number): number {
-    for (let stride = 1; stride <= STRIDE_MAX; stride++) {
-      const behind = this.#isUsed(chunk - stride);
-      const ahead = this.#isUsed(chunk + stride);
-      if (behind || ahead) {
-        if (stride === 1) return 0;
-        if (behind && this.#isStride(chunk, stride)) return stride;
-        return ahead && this.#isStride(chunk, -stride) ? -stride : 0;
-      }
-    }
-    return 0;
+    const below = this.#seen.usedBelow(chunk, STRIDE_MAX);
+    const above = this.#seen.usedAbove(chunk, STRIDE_MAX);
+    const stride = below === 0 || above === 0 ? Math.max(below, above) : Math.min(below, above);
+    if (stride <= 1) return 0;
+    if (below === stride && this.#isStride(chunk, stride)) return stride;
+    return above === stride && this.#isStride(chunk, -stride) ? -stride : 0;
   }
 
   #isStride(chunk: number, stride: number): boolean {

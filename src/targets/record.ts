@@ -18,7 +18,8 @@ import type { Target, TargetContext } from "../ublk/target.ts";
 export class RecordTarget implements Target, Layer {
   readonly #record: PredictiveRecord;
   readonly #drain: Drain;
-  readonly #chunkBytes: number;
+  /** The size of a chunk is a power of two, and its inverse exact. */
+  readonly #chunksPerByte: number;
   readonly #next: Target;
   /** Writes that are held, oldest first. */
   readonly #held: Request[];
@@ -36,7 +37,7 @@ export class RecordTarget implements Target, Layer {
   constructor(record: PredictiveRecord, drain: Drain, chunkBytes: number, next: Target, context: TargetContext) {
     this.#record = record;
     this.#drain = drain;
-    this.#chunkBytes = chunkBytes;
+    this.#chunksPerByte = 1 / chunkBytes;
     this.#next = next;
     this.#held = new Array<Request>(context.depth);
     this.#flush = new Request(context.depth, new Uint8Array(0), 0);
@@ -70,11 +71,11 @@ export class RecordTarget implements Target, Layer {
   }
 
   #first(request: Request): number {
-    return Math.floor(request.offset / this.#chunkBytes);
+    return (request.offset * this.#chunksPerByte) | 0;
   }
 
   #last(request: Request): number {
-    return Math.floor((request.offset + request.length - 1) / this.#chunkBytes);
+    return ((request.offset + request.length - 1) * this.#chunksPerByte) | 0;
   }
 
   #issue(request: Request): void {

@@ -1,7 +1,7 @@
 /**
  * An instrument: writes a line for each answered request, in the order of the answers:
  *
- *     microseconds operation offset length flags result
+ *     microseconds queue operation offset length flags result
  *
  * Lines are kept in memory and written by the queue's ring when a buffer is full, when the device is idle for a flush, and
  * at the end; requests never wait for them. With two buffers full before the first is written, lines are dropped, and a
