@@ -39,7 +39,9 @@ const WRITE_BYTES_MAX = 1024 * 1024;
 /** A fresh device without a peer, whose activity log has so many extents. */
 async function start(tools: string, extents: number): Promise<void> {
   const setup = `${tools}/lib/drbd/drbdsetup-84`;
-  await run(`${tools}/sbin/drbdmeta`, "--force", MINOR, "v08", BACKING, "internal", "create-md");
+  const meta = (...words: string[]): Promise<string> =>
+    run(`${tools}/sbin/drbdmeta`, "--force", MINOR, "v08", BACKING, "internal", ...words);
+  await meta("create-md");
   await run(setup, "new-resource", RESOURCE);
   await run(setup, "new-minor", RESOURCE, MINOR, "0");
   const attach = ["attach", MINOR, BACKING, BACKING, "internal", `--al-extents=${extents}`];
@@ -47,6 +49,7 @@ async function start(tools: string, extents: number): Promise<void> {
   // While all of the device is out of sync, as at first, there is nothing to log.
   await run(setup, "new-current-uuid", "--clear-bitmap", MINOR);
   await run(setup, "detach", MINOR);
+  await meta("apply-al");
   await run(setup, ...attach);
   await run(setup, "primary", MINOR, "--force");
 }
