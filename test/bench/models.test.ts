@@ -50,8 +50,10 @@ test("activity log: the real traces give the figures of a plain model", async (t
   });
   t.deepEqual(figures, [
     ["btrfs-mail", "2.3", 1124],
+    ["ext4-copy", "53.0", 1468],
     ["ext4-sqlite", "2.3", 452],
     ["ext4-untar", "87.5", 820],
+    ["xfs-sqlite", "0.1", 80],
   ]);
 });
 
