@@ -9,7 +9,7 @@
 export interface Persistence {
   /** How it is done, in a word or two, for people. */
   readonly kind: string;
-  /** The part of the file, in memory. */
+  /** The part of the file, in memory; aligned to a line. */
   readonly bytes: Uint8Array;
   /**
    * Makes the first `count` lines (LINE_BYTES each) of `lines` durable, with one barrier. One commit at a time; their

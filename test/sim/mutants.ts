@@ -166,8 +166,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: "only the first chunk of a write",
     file: "src/targets/record.ts",
-    from: "return Math.floor((request.offset + request.length - 1) / this.#chunkBytes);",
-    to: "return Math.floor(request.offset / this.#chunkBytes);",
+    from: "return ((request.offset + request.length - 1) * this.#chunksPerByte) | 0;",
+    to: "return (request.offset * this.#chunksPerByte) | 0;",
   },
   {
     name: "discards and zeroes pass unrecorded",

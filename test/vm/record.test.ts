@@ -9,11 +9,15 @@ import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
 import { queueThread, systemCalls } from "./system-calls.ts";
 
 const SIZE = 64 * MIB;
+const LINE_CHUNKS_BYTES = 480 * 65536;
 const HITS = 100_000;
 /** Of x86-64. */
 const IO_URING_ENTER = 426;
-/** write, pwrite64, writev, msync, fsync, fdatasync, sync_file_range, pwritev, pwritev2. */
-const WRITING_CALLS = [1, 18, 20, 26, 74, 75, 277, 296, 328];
+/**
+ * pwrite64, writev, msync, fsync, fdatasync, sync_file_range, pwritev, pwritev2. Not write: Node's own threads wake one
+ * another by it, a few times.
+ */
+const WRITING_CALLS = [18, 20, 26, 74, 75, 277, 296, 328];
 const KINDS = {
   "persistent memory": `modprobe -a nfit nd_pmem && ndctl create-namespace --mode=fsdax --force --reconfig=namespace0.0 >/dev/null &&
     mkfs.ext4 -q -b 4096 /dev/pmem0 && mkdir -p /mnt/pmem && mount -o dax=always /dev/pmem0 /mnt/pmem`,
@@ -59,11 +63,15 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     t.is(after.status.counts.writes - before.status.counts.writes, HITS);
     t.is(after.status.counts.updates, before.status.counts.updates);
     t.is(await sh(`sha256sum ${nvram}`), hash);
-    t.true((calls.get(IO_URING_ENTER) ?? 0) > 0);
+    const told = `system calls by number: ${[...calls].join("; ")}`;
+    const entered = calls.get(IO_URING_ENTER) ?? 0;
+    const all = [...calls.values()].reduce((sum, count) => sum + count, 0);
+    t.true(entered > 0, told);
+    t.true(all - entered < HITS / 100, told);
     t.deepEqual(
       WRITING_CALLS.filter((call) => calls.has(call)),
       [],
-      `system calls by number: ${[...calls].join("; ")}`,
+      told,
     );
 
     // Random writes over more than the record may hold: it evicts, and stays within its limit.
@@ -71,13 +79,15 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     while (((await status(name)).record?.counts.removed ?? 0) === 0);
     await daemon.end("SIGKILL");
     const left = await inspect(nvram);
-    t.true(left.recordedChunks > 0 && left.recordedBytes <= 16 * MIB, `${left.recordedBytes}`);
+    t.true(left.recordedChunks > 0);
+    // A line that was being copied to the file in that moment would read as recorded all through.
+    t.true(left.recordedBytes <= 16 * MIB + left.damagedLines * LINE_CHUNKS_BYTES, JSON.stringify(left));
     await daemon.start();
     t.regex(daemon.output, /recovered/);
     t.false(load.hasEnded);
     t.true((await load.stop()) > 0);
     const { record } = await status(name);
-    t.true((record?.crashCopyBytes ?? Infinity) <= 16 * MIB);
+    t.true((record?.crashCopyBytes ?? Infinity) <= 16 * MIB + left.damagedLines * LINE_CHUNKS_BYTES);
     t.is(record?.counts.failures, 0);
     await daemon.end("SIGTERM");
     t.is((await inspect(nvram)).recordedChunks, 0, "a clean stop owes nothing");
