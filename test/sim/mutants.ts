@@ -162,6 +162,7 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/open-record.ts",
     from: "if (damagedLines > 0) record.repair();",
     to: "",
+    firstSeed: 44_000,
   },
   {
     name: "only the first chunk of a write",
