@@ -27,6 +27,9 @@ export class RecordTarget implements Target, Layer {
   readonly #flush: Request;
   #flushing = false;
   #flushResult = 0;
+  /** First and last chunk of a write, by its slot. */
+  readonly #firsts: Int32Array;
+  readonly #lasts: Int32Array;
   /** The flush period of a flush, by its slot. */
   readonly #periods: Uint16Array;
   readonly #io: Io;
@@ -42,6 +45,8 @@ export class RecordTarget implements Target, Layer {
     this.#held = new Array<Request>(context.depth);
     this.#flush = new Request(context.depth, new Uint8Array(0), 0);
     this.#flush.operation = Operation.FLUSH;
+    this.#firsts = new Int32Array(context.depth);
+    this.#lasts = new Int32Array(context.depth);
     this.#periods = new Uint16Array(context.depth + 1);
     this.#io = context.ring;
     record.whenUpdated((result) => this.#updated(result));
@@ -62,6 +67,8 @@ export class RecordTarget implements Target, Layer {
       return;
     }
     this.#record.counts.add(COUNT.writes);
+    this.#firsts[request.slot] = request.offset * this.#chunksPerByte;
+    this.#lasts[request.slot] = (request.offset + request.length - 1) * this.#chunksPerByte;
     if (this.#record.admits(this.#first(request), this.#last(request))) {
       this.#issue(request);
       return;
@@ -71,11 +78,11 @@ export class RecordTarget implements Target, Layer {
   }
 
   #first(request: Request): number {
-    return (request.offset * this.#chunksPerByte) | 0;
+    return this.#firsts[request.slot] as number;
   }
 
   #last(request: Request): number {
-    return ((request.offset + request.length - 1) * this.#chunksPerByte) | 0;
+    return this.#lasts[request.slot] as number;
   }
 
   #issue(request: Request): void {

@@ -167,8 +167,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: "only the first chunk of a write",
     file: "src/targets/record.ts",
-    from: "return ((request.offset + request.length - 1) * this.#chunksPerByte) | 0;",
-    to: "return (request.offset * this.#chunksPerByte) | 0;",
+    from: "= (request.offset + request.length - 1) * this.#chunksPerByte;",
+    to: "= request.offset * this.#chunksPerByte;",
   },
   {
     name: "discards and zeroes pass unrecorded",
