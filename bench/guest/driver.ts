@@ -1,7 +1,7 @@
 /** The part of the driver benchmark that runs in the guest, as root. */
 import { writeFile } from "node:fs/promises";
 import { release } from "node:os";
-import { LOADS, measure, putThrough, residentBytes, type Load, type Sample } from "./measure.ts";
+import { LOADS, measureInTurns, putThrough, residentBytes, type Load, type Sample } from "./measure.ts";
 import { leave, readOrder, tell } from "./order.ts";
 import {
   configure,
@@ -75,16 +75,8 @@ const order = readOrder() as DriverOrder;
 const { peers, start } = await startPeers(order);
 tell(JSON.stringify(start));
 
-const samples: Sample[] = [];
-for (let round = 1; round <= order.rounds; round++) {
-  for (const load of LOADS.filter(({ name }) => name.includes(order.load))) {
-    for (const peer of peers) {
-      const sample = await measure(peer, load);
-      samples.push(sample);
-      tell(`round ${round} ${JSON.stringify(sample)}`);
-    }
-  }
-}
+const loads = LOADS.filter(({ name }) => name.includes(order.load));
+const samples = await measureInTurns(peers, loads, order.rounds);
 
 const memory: Memory[] = [];
 const deepest = LOADS.find(({ depth }) => depth === 128) as Load;

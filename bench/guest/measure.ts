@@ -1,5 +1,6 @@
 /** One row: a load by fio on one device, with what it cost the process that serves it. */
 import { readFile } from "node:fs/promises";
+import { tell } from "./order.ts";
 import { run, type Peer } from "./peers.ts";
 
 const RAMP_SECONDS = 1;
@@ -79,7 +80,7 @@ function fio(device: string, load: Load, ...limits: string[]): Promise<string> {
 }
 
 /** The cost is that of the whole run over all its requests, ramp included; IOPS and p99 are without the ramp. */
-export async function measure(peer: Peer, load: Load): Promise<Sample> {
+async function measure(peer: Peer, load: Load): Promise<Sample> {
   const before = await costSoFar(peer);
   const limits = ["--time_based", `--ramp_time=${RAMP_SECONDS}`, `--runtime=${SECONDS}`];
   const text = await fio(peer.device, load, ...limits);
@@ -95,6 +96,25 @@ export async function measure(peer: Peer, load: Load): Promise<Sample> {
     cpuUs: peer.pid === null ? null : (((after.ticks - before.ticks) / TICKS_PER_SECOND) * 1e6) / requests,
     sleeps: peer.pid === null ? null : (after.sleeps - before.sleeps) / requests,
   };
+}
+
+/** All peers take turns under each load, as often as there are rounds. Says each sample as it comes. */
+export async function measureInTurns(
+  peers: readonly Peer[],
+  loads: readonly Load[],
+  rounds: number,
+): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    for (const load of loads) {
+      for (const peer of peers) {
+        const sample = await measure(peer, load);
+        samples.push(sample);
+        tell(`round ${round} ${JSON.stringify(sample)}`);
+      }
+    }
+  }
+  return samples;
 }
 
 /** Bytes. */

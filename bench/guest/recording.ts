@@ -1,7 +1,7 @@
 /** The part of the benchmark of a recorded volume that runs in the guest, as root. */
 import { release } from "node:os";
-import { LOADS, measure, putThrough, sizeOf, type Load, type Sample } from "./measure.ts";
-import { leave, readOrder, tell } from "./order.ts";
+import { LOADS, measureInTurns, putThrough, sizeOf, type Load, type Sample } from "./measure.ts";
+import { leave, readOrder } from "./order.ts";
 import { configure, makeRamDisks, run, sluicePeer, up, type Peer } from "./peers.ts";
 
 export interface RecordingOrder {
@@ -69,17 +69,8 @@ async function main(): Promise<void> {
   const peers = await startPeers();
   for (const peer of peers) await writeEverything(peer);
   const before = { pmem: await updatesOf("pmem"), disk: await updatesOf("disk") };
-  const samples: Sample[] = [];
   const loads = LOADS.filter(({ name, rw }) => rw.endsWith("write") && name.includes(order.load));
-  for (let round = 1; round <= order.rounds; round++) {
-    for (const load of loads) {
-      for (const peer of peers) {
-        const sample = await measure(peer, load);
-        samples.push(sample);
-        tell(`round ${round} ${JSON.stringify(sample)}`);
-      }
-    }
-  }
+  const samples = await measureInTurns(peers, loads, order.rounds);
   const updates: Updates[] = [];
   for (const volume of ["pmem", "disk"] as const) {
     const whileMeasuring = (await updatesOf(volume)) - before[volume];

@@ -129,6 +129,7 @@ test("a file is refused for another volume, and for one that has shrunk; it grow
     recorded,
     Array.from({ length: 1000 }, (_, index) => 1000 + index),
   );
+  t.throws(() => createNvram(new Memory(), owner, { chunkBytes: 65537, salt: 3, inSync: true }), { code: "ECHUNK" });
   storage.bytes = storage.bytes.slice(0, grown.offset + 64);
   t.throws(() => openNvram(storage, { ...owner, volumeBytes: 2000 * 65536 }), { message: /it was cut/ });
 });

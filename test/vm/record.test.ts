@@ -37,7 +37,10 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     await sh(KINDS[kind]);
     const name = kind.replace(" ", "-");
     const nvram = `${PLACES[kind]}/${name}.nvram`;
-    await configure(name, `path = "${await image(name, SIZE)}"\n[record]\nnvram = "${nvram}"\nlimit = "16MiB"`);
+    const path = await image(name, SIZE);
+    const withLimit = (limit: string): Promise<void> =>
+      configure(name, `path = "${path}"\n[record]\nnvram = "${nvram}"\nlimit = "${limit}"`);
+    await withLimit("16MiB");
     t.regex((await tried(`bin/sluice check ${name}`)).output, /does not exist: make it with "sluice nvram create/);
     await sh(`bin/sluice nvram create ${name} --in-sync`);
     t.regex((await tried(`bin/sluice nvram create ${name}`)).output, /exists already/);
@@ -82,6 +85,8 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     t.true(left.recordedChunks > 0);
     // A line that was being copied to the file in that moment would read as recorded all through.
     t.true(left.recordedBytes <= 16 * MIB + left.damagedLines * LINE_CHUNKS_BYTES, JSON.stringify(left));
+    // The largest requests of a device fit the limit that it was made with: that one stays, whatever is configured now.
+    await withLimit("12MiB");
     await daemon.start();
     t.regex(daemon.output, /recovered/);
     t.false(load.hasEnded);
@@ -89,6 +94,7 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     const { record } = await status(name);
     t.true((record?.crashCopyBytes ?? Infinity) <= 16 * MIB + left.damagedLines * LINE_CHUNKS_BYTES);
     t.is(record?.counts.failures, 0);
+    t.is(record?.limitBytes, 16 * MIB);
     await daemon.end("SIGTERM");
     t.is((await inspect(nvram)).recordedChunks, 0, "a clean stop owes nothing");
   });
@@ -103,6 +109,8 @@ test("an NVRAM file of another volume, or a damaged one, is refused in one line;
   await sh("printf x | dd of=/dev/shm/mine.nvram bs=1 seek=8200 conv=notrunc");
   t.like(await inspect("/dev/shm/mine.nvram"), { damagedLines: 1, recordedChunks: 480 });
   await sh(`truncate -s 128M ${path}`);
+  t.regex((await tried("bin/sluice check mine")).output, /grows with the volume/);
+  t.like(await inspect("/dev/shm/mine.nvram"), { volumeBytes: SIZE, sequence: 1 }, "a check changes nothing");
   await sh("bin/sluice up mine && bin/sluice down mine");
   t.like(await inspect("/dev/shm/mine.nvram"), { volumeBytes: 128 * MIB, sequence: 2, recordedChunks: 0 });
   await sh("dd if=/dev/zero of=/dev/shm/mine.nvram bs=8192 count=1 conv=notrunc");
