@@ -143,8 +143,12 @@ export function readOwnHeader(storage: NvramStorage, owner: NvramOwner): Header 
   return header;
 }
 
-/** Checks the file, grows its record where the volume has grown, and says where the record is. Throws as readOwnHeader. */
+/**
+ * Checks the file, grows its record where the volume has grown, and says where the record is. All of it is durable then: a
+ * process that was killed may have left in a cache what would now pass for durable. Throws as readOwnHeader.
+ */
 export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace {
+  storage.sync();
   const header = readOwnHeader(storage, owner);
   const current = header.volumeBytes < owner.volumeBytes ? grow(storage, header, owner) : header;
   return placeOf(storage, current);

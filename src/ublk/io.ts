@@ -36,6 +36,8 @@ export interface Io {
   allocate(file: number, offset: number, length: number, mode: number, handler: number, index: number): void;
   /** Queues an fdatasync(2) of a file of the ring. */
   syncData(file: number, handler: number, index: number): void;
+  /** Queues nothing but a completion: to go on with something after others have had their turn. */
+  turn(handler: number, index: number): void;
   /** Queues a discard of a range of a block device that is a file of the ring. */
   discard(file: number, offset: number, length: number, handler: number, index: number): void;
 }

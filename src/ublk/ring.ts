@@ -345,6 +345,11 @@ export class Ring implements Io, Disposable {
     words[at + 7] = FSYNC_DATASYNC;
   }
 
+  /** Queues nothing but a completion. */
+  turn(handler: number, index: number): void {
+    this.next(OPCODE.NOP, handler, index);
+  }
+
   /** Queues a discard of a range of a block device that is a registered file. */
   discard(file: number, offset: number, length: number, handler: number, index: number): void {
     const at = this.next(OPCODE.URING_CMD, handler, index);

@@ -287,12 +287,12 @@ export class History {
   }
 
   /** R2: what a crash leaves covers every place where volume and remote differ. */
-  #checkSuperset(offset: number, when: string): void {
+  #checkSuperset(offset: number, when: string, bytes = this.#nvram.durable): void {
     for (let chunk = 0; chunk < this.#chunks; chunk++) {
       const first = chunk * this.#plan.sectorsPerChunk;
       for (let sector = first; sector < first + this.#plan.sectorsPerChunk; sector++) {
         if (this.#remote[sector] === this.#disk.current[sector]) continue;
-        if (covers(this.#nvram.durable, offset, SALT, chunk)) break;
+        if (covers(bytes, offset, SALT, chunk)) break;
         throw new Error(
           `R2: ${when}: sector ${sector} shows write ${this.#disk.current[sector]}, the remote ${this.#remote[sector]}, and chunk ${chunk} is not in the record`,
         );
@@ -332,9 +332,9 @@ export class History {
     }
     const place = this.#engine?.place;
     if (place === undefined) return;
-    this.#checkSuperset(place.offset, `after a ${how}`);
+    this.#checkSuperset(place.offset, `after a ${how}`, this.#nvram.working);
     if (this.#plan.rots) this.#nvram.rot(place.offset + this.#random.below(place.lengthBytes), this.#random.below(8));
-    if (this.#plan.rots) this.#checkSuperset(place.offset, "after a bit has turned over");
+    if (this.#plan.rots) this.#checkSuperset(place.offset, "after a bit has turned over", this.#nvram.working);
   }
 
   /** A clean end: everything is answered, and the record says what is owed, and no more. */

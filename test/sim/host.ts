@@ -41,6 +41,8 @@ export class Host implements Layer {
   #lastId = 0;
   #tell: (line: () => string) => void = () => undefined;
   answers = 0;
+  /** Told of each answer, by slot. */
+  whenAnswered: (slot: number) => void = () => undefined;
 
   /** Sectors that the volume has now. */
   sectors: number;
@@ -162,6 +164,7 @@ export class Host implements Layer {
     this.#tell(() => `answer ${nameOf(asked)}: ${result}`);
     this.#asked[request.slot] = undefined;
     this.answers++;
+    this.whenAnswered(request.slot);
     const { operation, sector, count } = asked;
     if (operation !== Operation.FLUSH) this.#busy.fill(0, sector, sector + count);
     if (result < 0) return;

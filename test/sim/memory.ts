@@ -72,11 +72,6 @@ export class SimMemory implements NvramStorage {
     this.working.set(this.durable);
   }
 
-  /** A process that dies takes nothing with it. */
-  survive(): void {
-    this.durable.set(this.working);
-  }
-
   /** A bit turns over. */
   rot(offset: number, bit: number): void {
     this.working[offset] = (this.working[offset] as number) ^ (1 << bit);

@@ -18,7 +18,7 @@ export const DATA_FILE = 0;
 export const NVRAM_FILE = 1;
 
 interface Pending {
-  readonly kind: "read" | "write" | "flush" | "zero";
+  readonly kind: "read" | "write" | "flush" | "zero" | "turn";
   readonly file: number;
   readonly offset: number;
   readonly length: number;
@@ -33,12 +33,16 @@ interface Pending {
 export interface Faults {
   /** Probability that a write or flush of a file fails, or that a transfer falls short. */
   readonly failures: number;
+  /** Probability that a read fails. */
+  readonly readFailures?: number;
   readonly shortTransfers: number;
 }
 
 export interface Watcher {
   /** The store is about to be changed there. */
   storeChanges(offset: number, length: number): void;
+  /** A sector of the store shows something new; `asker` is the index that was given with the operation. */
+  changed?(asker: number, sector: number): void;
   /** A line for the history. */
   tell(line: () => string): void;
 }
@@ -134,6 +138,11 @@ export class World implements Io {
     this.allocate(file, offset, length, 0, handler, index);
   }
 
+  turn(handler: number, index: number): void {
+    const nothing = { offset: 0, length: 0, address: 0, durable: false };
+    this.#queue({ kind: "turn", file: DATA_FILE, ...nothing, handler, index });
+  }
+
   syncData(file: number, handler: number, index: number): void {
     this.#queue({ kind: "flush", file, offset: 0, length: 0, address: 0, durable: false, handler, index });
   }
@@ -147,6 +156,12 @@ export class World implements Io {
 
   get isIdle(): boolean {
     return this.#pending.length === 0;
+  }
+
+  /** Who has asked for a change of the store that is under way: the indices that were given. */
+  get changing(): Set<number> {
+    const changes = this.#pending.filter(({ kind, file }) => file === DATA_FILE && (kind === "write" || kind === "zero"));
+    return new Set(changes.map(({ index }) => index));
   }
 
   /** One completion, whichever chance picks. */
@@ -173,9 +188,12 @@ export class World implements Io {
 
   #carryOut(pending: Pending): number {
     const { kind, length } = pending;
-    const fails = kind !== "read" && this.random.chance(this.#faults.failures);
+    if (kind === "turn") return 0;
+    const { failures, readFailures = 0 } = this.#faults;
+    const fails =
+      kind === "read" ? readFailures > 0 && this.random.chance(readFailures) : this.random.chance(failures);
     if (fails) {
-      if (kind !== "flush") this.#partly(pending);
+      if (kind !== "flush" && kind !== "read") this.#partly(pending);
       return -ERRNO.EIO;
     }
     const isShort =
@@ -196,7 +214,7 @@ export class World implements Io {
     else this.#data({ ...pending, durable: false }, pending.length, some);
   }
 
-  #data({ kind, offset, address, durable, begun }: Pending, length: number, chosen: () => boolean): void {
+  #data({ kind, offset, address, durable, begun, index: asker }: Pending, length: number, chosen: () => boolean): void {
     const first = offset / SECTOR_BYTES;
     const view = kind === "read" || kind === "write" ? this.#at(address, length) : undefined;
     if (begun !== undefined) this.disk.endFlush(begun);
@@ -214,16 +232,23 @@ export class World implements Io {
         }
         this.disk.write(sector, found.sequence);
       }
+      if (kind !== "read") this.#watcher.changed?.(asker, sector);
     }
     if (durable) this.disk.harden(first, length / SECTOR_BYTES);
   }
 
   #nvram({ kind, offset, length, address, durable }: Pending, chosen: () => boolean): void {
     const { nvram } = this;
-    if (kind === "flush") nvram.durable.set(nvram.working);
-    if (kind !== "write") return;
+    if (kind === "flush") {
+      nvram.durable.set(nvram.working);
+      return;
+    }
     const view = this.#at(address, length);
     const bytes = new Uint8Array(view.buffer, view.byteOffset, length);
+    if (kind === "read") {
+      bytes.set(nvram.working.subarray(offset, offset + length));
+      return;
+    }
     for (let at = 0; at < length; at += SECTOR_BYTES) {
       if (!chosen()) continue;
       nvram.working.set(bytes.subarray(at, at + SECTOR_BYTES), offset + at);
@@ -231,16 +256,15 @@ export class World implements Io {
     }
   }
 
-  /** What is under way ends in the middle: a power cut takes the caches as well, the death of the process does not. */
+  /** What is under way ends in the middle: a power cut takes the caches as well, which the death of the process leaves. */
   end(how: "power cut" | "kill"): void {
     for (const pending of this.#pending) {
       if (pending.kind === "write" || pending.kind === "zero") this.#partly(pending);
     }
     this.#pending = [];
-    if (how === "power cut") {
-      this.disk.cutPower(this.random);
-      this.nvram.cutPower(this.random);
-    } else this.nvram.survive();
+    if (how === "kill") return;
+    this.disk.cutPower(this.random);
+    this.nvram.cutPower(this.random);
   }
 }
 

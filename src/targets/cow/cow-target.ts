@@ -1,0 +1,429 @@
+/**
+ * Copy-on-write: before anything is overwritten for the first time since a point in time, the original goes to the store.
+ *
+ * Invariants. R4: an overwrite is passed on only when each of its blocks has a version that is durable, or that no point
+ * wants. Reads are never held. A point shows exactly the writes that had been passed on when it was taken: what was under way
+ * then ends before any of their blocks is moved for it. The host never hears of a store that is full or broken: points are
+ * given up instead, and that is durable before the first original is (RecordedLoss where the store itself cannot be written).
+ */
+import { ERRNO } from "../../ublk/errors.ts";
+import { Operation, Request, type Layer } from "../../ublk/request.ts";
+import type { Target, TargetContext } from "../../ublk/target.ts";
+import { CatalogFile } from "./catalog-file.ts";
+import type { Point } from "./catalog.ts";
+import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
+import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
+import { HeldWrites } from "./held-writes.ts";
+import type { Layout } from "./layout.ts";
+import { Mover } from "./mover.ts";
+import { OriginalStore } from "./original-store.ts";
+import { PointReader } from "./point-reader.ts";
+import { Points } from "./points.ts";
+import type { RecoveredStore, TornEntry } from "./recovery.ts";
+import { Sweeper } from "./sweeper.ts";
+import { ownRequests, type Tuning } from "./tuning.ts";
+import { NONE, type VersionMap } from "./version-map.ts";
+
+/** What is done when the store is full: the oldest point is given up, or the host waits until there is room. */
+export type FullPolicy = "invalidate" | "stall";
+
+/** Where it is noted that a store's points are worth nothing any more, when the store cannot be written. */
+export interface LossNote {
+  /** `done` is called when the note is durable. */
+  write(done: () => void): void;
+}
+
+export interface CowSetup {
+  readonly layout: Layout;
+  readonly salt: number;
+  readonly recovered: RecoveredStore;
+  /** Index of the store in the ring. */
+  readonly file: number;
+  readonly volumeBytes: number;
+  readonly tuning: Tuning;
+  readonly fullPolicy: FullPolicy;
+  readonly lossNote: LossNote;
+  /** Such a note was found: no point of the store is worth anything. */
+  readonly isLost: boolean;
+  /** Told when points were given up. */
+  readonly onGivenUp: (points: readonly Point[]) => void;
+}
+
+/** What a target below copy-on-write is opened with: room for requests beside the host's. */
+export function belowCow<T extends TargetContext>(context: T, tuning: Tuning): T {
+  return { ...context, depth: context.depth + ownRequests(tuning) };
+}
+
+export class CowTarget implements Target, Layer {
+  readonly reader: PointReader;
+  readonly #setup: CowSetup;
+  readonly #next: Target;
+  readonly #context: TargetContext;
+  readonly #map: VersionMap;
+  readonly #store: OriginalStore;
+  readonly #points: Points;
+  readonly #catalog: CatalogFile;
+  readonly #mover: Mover;
+  readonly #sweeper: Sweeper;
+  readonly #cleaner: Cleaner;
+  readonly #held: HeldWrites;
+  readonly #blocksPerByte: number;
+  /** By slot: the first block that is not known to be settled, and the last. */
+  readonly #settledTo: Float64Array;
+  readonly #lastBlocks: Float64Array;
+  /** By slot: the last epoch when the write was passed on. */
+  readonly #passedAt: Uint32Array;
+  #inFlight = 0;
+  /** Writes that were under way when the last point was taken, and have not ended. */
+  #draining = 0;
+  /** Who waits for them to end. */
+  #drained: (() => void)[] = [];
+  readonly #flush: Request;
+  /** Who waits for the flush that is under way, and for the one after it. */
+  #flushed: ((result: number) => void)[] = [];
+  #waitForFlush: ((result: number) => void)[] = [];
+  #isFlushing = false;
+  /** What recovery found torn and was not taken up again. */
+  readonly #torn: TornEntry[];
+  #isRepairing = false;
+  #isShort = false;
+  #isGivingUp = false;
+  #isFailed = false;
+  readonly #isReady = (request: Request): boolean => this.#isSettled(request);
+  readonly #go = (request: Request): void => this.#pass(request);
+  /** Writes that had to wait. */
+  heldWrites = 0;
+
+  /** `next` has been opened with `belowCow`. */
+  constructor(setup: CowSetup, next: Target, context: TargetContext) {
+    const { layout, salt, recovered, file, volumeBytes, tuning } = setup;
+    const { blockBytes } = layout.geometry;
+    this.#setup = setup;
+    this.#next = next;
+    this.#context = context;
+    this.#map = recovered.map;
+    this.#blocksPerByte = 1 / blockBytes;
+    this.#points = new Points(recovered.catalog.points, recovered.lastEpoch);
+    this.#store = new OriginalStore(layout, salt, context.ring, file, recovered);
+    this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
+    const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning };
+    this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
+    this.reader = new PointReader({ ...parts, firstSlot: context.depth + tuning.groups * tuning.groupBlocks }, context);
+    this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
+    this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
+    this.#held = new HeldWrites(context.depth);
+    this.#settledTo = new Float64Array(context.depth);
+    this.#lastBlocks = new Float64Array(context.depth);
+    this.#passedAt = new Uint32Array(context.depth);
+    this.#flush = new Request(context.depth + ownRequests(tuning) - 1, new Uint8Array(0), 0);
+    this.#flush.operation = Operation.FLUSH;
+    this.#torn = [...recovered.torn];
+    this.#store.hasRepairs = this.#torn.length > 0;
+    // Nobody changes them before they have been moved again.
+    for (const { block, source } of this.#torn) if (source === FROM_VOLUME) this.#map.begin(block);
+    this.#mover.whenMoved = (result) => this.#moved(result);
+    context.afterBatch(() => this.#turn());
+    if (setup.isLost) this.#giveUpAll("failed");
+    else if (recovered.isDamaged) this.#giveUpAll("damaged");
+    this.#sweeper.start();
+  }
+
+  submit(request: Request): void {
+    if (request.operation === Operation.READ) {
+      this.#next.submit(request);
+      return;
+    }
+    if (request.operation === Operation.FLUSH) {
+      if (this.#held.count > 0) this.#held.hold(request);
+      else this.#next.submit(request);
+      return;
+    }
+    const first = Math.floor(request.offset * this.#blocksPerByte);
+    this.#settledTo[request.slot] = first;
+    this.#lastBlocks[request.slot] = Math.floor((request.offset + request.length - 1) * this.#blocksPerByte);
+    if (this.#isSettled(request) && (this.#held.count === 0 || !this.#held.overlaps(request))) {
+      this.#held.pass(request);
+      this.#pass(request);
+      return;
+    }
+    this.heldWrites++;
+    this.#held.hold(request);
+  }
+
+  /** Whether no block of a write has an original that must be moved first. */
+  #isSettled(request: Request): boolean {
+    const last = this.#lastBlocks[request.slot] as number;
+    const { newest } = this.#points;
+    let block = this.#settledTo[request.slot] as number;
+    while (block <= last && this.#isBlockSettled(block, newest)) block++;
+    this.#settledTo[request.slot] = block;
+    return block > last;
+  }
+
+  #isBlockSettled(block: number, newestPoint: number): boolean {
+    const version = this.#map.newest(block);
+    if (version === NONE) return newestPoint === 0;
+    return !this.#map.isPending(version) && this.#map.epoch(version) >= newestPoint;
+  }
+
+  #pass(request: Request): void {
+    if (request.operation === Operation.FLUSH) {
+      this.#next.submit(request);
+      return;
+    }
+    this.#passedAt[request.slot] = this.#points.lastEpoch;
+    this.#inFlight++;
+    request.pass(this.#next, this);
+  }
+
+  answered(request: Request, result: number): void {
+    if (request === this.#flush) {
+      this.#endFlush(result);
+      return;
+    }
+    this.#inFlight--;
+    if (this.#draining > 0 && (this.#passedAt[request.slot] as number) < this.#points.lastEpoch) {
+      if (--this.#draining === 0) this.#endDraining();
+    }
+    const isFlushFree = this.#held.answered(request);
+    request.answer(result);
+    if (isFlushFree) this.#release();
+  }
+
+  #release(): void {
+    this.#held.release(this.#isReady, this.#go);
+  }
+
+  /** At the end of a batch: has what is missing moved. */
+  #turn(): void {
+    this.#isShort = false;
+    if (this.#draining === 0 && !this.#isFailed) {
+      this.#takeTorn();
+      this.#takeHeld();
+      if (this.#isShort) this.#relieve();
+      this.#cleaner.turn(this.#isShort);
+      this.#mover.start();
+    }
+    if (this.#held.count > 0) this.#release();
+  }
+
+  /** The mover takes another original: but some room is kept, in which room can be made. */
+  get #hasRoom(): boolean {
+    const { slotsPerSegment } = this.#setup.layout.geometry;
+    const room = this.#store.room - this.#mover.promised - FREE_RESERVED * slotsPerSegment;
+    if (room <= 0) this.#isShort = true;
+    return room > 0 && this.#mover.hasRoom;
+  }
+
+  #takeHeld(): void {
+    for (let index = 0; index < this.#held.count; index++) {
+      const request = this.#held.at(index);
+      if (request.operation !== Operation.FLUSH && !this.#takeBlocksOf(request)) return;
+    }
+  }
+
+  /** False where there was no room for all of them. */
+  #takeBlocksOf(request: Request): boolean {
+    const { newest } = this.#points;
+    const last = this.#lastBlocks[request.slot] as number;
+    // Blocks that are pending are looked at again: a point may have been taken since they were begun.
+    for (let block = this.#settledTo[request.slot] as number; block <= last; block++) {
+      const version = this.#map.newest(block);
+      if (version !== NONE && this.#map.isPending(version)) continue;
+      if (this.#isBlockSettled(block, newest)) continue;
+      if (!this.#hasRoom) return false;
+      this.#map.begin(block);
+      this.#mover.takeOriginal(block, LAST_EPOCH);
+    }
+    return true;
+  }
+
+  /** What was torn is moved again before anything else. */
+  #takeTorn(): void {
+    while (this.#torn.length > 0 && this.#mover.hasRoom) {
+      if (this.#store.room <= this.#mover.promised) {
+        this.#isShort = true;
+        return;
+      }
+      const { block, epoch, source } = this.#torn.pop() as TornEntry;
+      if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
+      else this.#mover.takeStored(block, epoch, source);
+      this.#isRepairing = true;
+    }
+  }
+
+  #moved(result: number): void {
+    if (result !== 0) this.#fail();
+    else if (this.#isRepairing && this.#torn.length === 0 && this.#mover.isIdle) {
+      this.#isRepairing = false;
+      this.#store.hasRepairs = false;
+    }
+    this.#release();
+  }
+
+  /** The store has no room for what must be moved. */
+  #relieve(): void {
+    const isBusy = this.#isGivingUp || this.#sweeper.isRunning || !this.#mover.isIdle || this.#cleaner.canGain;
+    if (isBusy || this.#setup.fullPolicy === "stall") return;
+    const oldest = this.#points.oldestValid;
+    if (oldest !== undefined) this.#giveUp("full", (point) => point === oldest);
+  }
+
+  #fail(): void {
+    if (this.#isFailed) return;
+    this.#isFailed = true;
+    this.#giveUpAll("failed");
+  }
+
+  #giveUpAll(state: "failed" | "damaged"): void {
+    this.#giveUp(state, () => true);
+  }
+
+  #giveUp(state: Exclude<Point["state"], "valid">, chosen: (point: Point) => boolean): void {
+    const given = this.#points.all.filter((point) => point.state === "valid" && chosen(point));
+    this.#points.giveUp(state, chosen);
+    this.#isGivingUp = true;
+    const { leaving } = this.#points;
+    this.#catalog.save((result) => {
+      if (result === 0) this.#givenUp(given, leaving);
+      else if (this.#isFailed) this.#setup.lossNote.write(() => this.#givenUp(given, leaving));
+      else {
+        this.#isGivingUp = false;
+        this.#fail();
+      }
+    });
+  }
+
+  #givenUp(points: readonly Point[], leaving: readonly number[]): void {
+    this.#isGivingUp = false;
+    this.#points.endLeaving(leaving);
+    this.#setup.onGivenUp(points);
+    this.#sweeper.start();
+    this.#release();
+  }
+
+  get counts(): { moved: number; relocated: number; heldWrites: number } {
+    const { moved, relocated } = this.#mover;
+    return { moved, relocated, heldWrites: this.heldWrites };
+  }
+
+  get tornAtStart(): number {
+    return this.#setup.recovered.torn.length;
+  }
+
+  /** Slots of the store that hold something that is wanted. */
+  get usedSlots(): number {
+    return this.#map.count;
+  }
+
+  get lastEpoch(): number {
+    return this.#points.lastEpoch;
+  }
+
+  /** The points that there are, given up or not. */
+  get points(): readonly Point[] {
+    return this.#points.all;
+  }
+
+  /**
+   * Takes a point of this very moment. `done` is called when it is durable, together with all that it shows, with the point;
+   * or with a negative errno: then there is none.
+   */
+  takePoint(name: string, createdMs: number, done: (result: Point | number) => void): void {
+    if (this.#isFailed) {
+      done(-ERRNO.EIO);
+      return;
+    }
+    const { volumeBytes } = this.#setup;
+    const point = this.#points.add({ kind: "snapshot", name, createdMs, volumeBytes, state: "valid" });
+    // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
+    for (let index = 0; index < this.#held.count; index++) {
+      const { slot, offset } = this.#held.at(index);
+      const first = Math.floor(offset * this.#blocksPerByte);
+      this.#settledTo[slot] = first;
+    }
+    this.#draining = this.#inFlight;
+    const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
+    if (this.#draining === 0) flush();
+    else this.#drained.push(flush);
+  }
+
+  #endDraining(): void {
+    const drained = this.#drained;
+    this.#drained = [];
+    for (const go of drained) go();
+  }
+
+  /** What the point shows of the volume itself must not be taken back by a power cut. */
+  #flushVolume(done: (result: number) => void): void {
+    this.#waitForFlush.push(done);
+    if (!this.#isFlushing) this.#startFlush();
+  }
+
+  #startFlush(): void {
+    this.#isFlushing = true;
+    this.#flushed = this.#waitForFlush;
+    this.#waitForFlush = [];
+    this.#flush.pass(this.#next, this);
+  }
+
+  #endFlush(result: number): void {
+    const flushed = this.#flushed;
+    this.#isFlushing = false;
+    // A flush covers what had ended when it began: who came later waits for the next.
+    if (this.#waitForFlush.length > 0) this.#startFlush();
+    for (const done of flushed) done(result);
+  }
+
+  #savePoint(point: Point, flushResult: number, done: (result: Point | number) => void): void {
+    if (flushResult !== 0) {
+      this.dropPoint(point.epoch, () => done(flushResult));
+      return;
+    }
+    this.#points.join(point.epoch);
+    this.#catalog.save((result) => {
+      if (result === 0) done(this.#points.all.find(({ epoch }) => epoch === point.epoch) ?? -ERRNO.EIO);
+      else {
+        this.#fail();
+        done(result);
+      }
+    });
+  }
+
+  /** Drops a point. `done` is called with 0 when that is durable, or with a negative errno. */
+  dropPoint(epoch: number, done: (result: number) => void): void {
+    this.#points.remove(epoch);
+    const { leaving } = this.#points;
+    this.#catalog.save((result) => {
+      if (result === 0) {
+        this.#points.endLeaving(leaving);
+        this.#sweeper.start();
+      } else this.#fail();
+      done(result);
+      this.#release();
+    });
+  }
+
+  resized(sizeBytes: number): void {
+    this.#next.resized?.(sizeBytes);
+  }
+
+  get #isIdle(): boolean {
+    return (
+      this.#held.count === 0 &&
+      this.#inFlight === 0 &&
+      this.#mover.isIdle &&
+      !this.#cleaner.isReading &&
+      !this.#sweeper.isRunning &&
+      !this.#catalog.isBusy &&
+      !this.#isFlushing &&
+      !this.#isGivingUp &&
+      this.reader.isIdle
+    );
+  }
+
+  close(): void {
+    this.#context.ring.waitUntil(() => this.#isIdle);
+    this.#next.close?.();
+  }
+}

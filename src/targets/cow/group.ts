@@ -1,0 +1,62 @@
+/** Blocks that go to the store together: read into one piece of memory, written from there with one barrier. */
+import type { Io } from "../../ublk/io.ts";
+import { Request } from "../../ublk/request.ts";
+
+/** A block that the volume holds, not the store. */
+export const FROM_VOLUME = -1;
+/** A block gets the last epoch that there is when it is written. */
+export const LAST_EPOCH = 0;
+
+export class Group {
+  readonly address: number;
+  readonly blockBytes: number;
+  /** All of it, and each block's own bytes by its position. */
+  readonly bytes: Uint8Array;
+  readonly views: readonly Uint8Array[];
+  /** Reads that begin at a position; each may go on to the end of the group. */
+  readonly reads: readonly Request[];
+  /** By position. */
+  readonly blocks: Float64Array;
+  /** The slot that it is read from, or FROM_VOLUME. */
+  readonly sources: Int32Array;
+  /** The epoch that it is to get, or LAST_EPOCH; since the append, the one that it has. */
+  readonly epochs: Uint32Array;
+  /** ENTRY_FLAG of the table. */
+  readonly flags: Uint8Array;
+  /** Since the append: where it lies, and its checksum. */
+  readonly slots: Int32Array;
+  readonly checksums: Uint32Array;
+  count = 0;
+  /** Reads that have not ended. */
+  reading = 0;
+
+  /** `firstSlot` is the slot of its first request; it has one for each block. */
+  constructor(io: Io, blocks: number, blockBytes: number, firstSlot: number) {
+    const memory = io.memory(blocks * blockBytes);
+    this.address = memory.address;
+    this.blockBytes = blockBytes;
+    this.bytes = new Uint8Array(memory.buffer, 0, blocks * blockBytes);
+    this.views = Array.from({ length: blocks }, (_, at) => this.bytes.subarray(at * blockBytes, (at + 1) * blockBytes));
+    this.reads = this.views.map(
+      (_, at) => new Request(firstSlot + at, this.bytes.subarray(at * blockBytes), this.address + at * blockBytes),
+    );
+    this.blocks = new Float64Array(blocks);
+    this.sources = new Int32Array(blocks);
+    this.epochs = new Uint32Array(blocks);
+    this.flags = new Uint8Array(blocks);
+    this.slots = new Int32Array(blocks);
+    this.checksums = new Uint32Array(blocks);
+  }
+
+  get isFull(): boolean {
+    return this.count === this.blocks.length;
+  }
+
+  add(block: number, source: number, epoch: number): void {
+    const at = this.count++;
+    this.blocks[at] = block;
+    this.sources[at] = source;
+    this.epochs[at] = epoch;
+    this.flags[at] = 0;
+  }
+}

@@ -1,0 +1,115 @@
+/** The points in time that originals are kept for, as the engine sees them at this moment. */
+import type { Point, PointState } from "./catalog.ts";
+
+export class Points {
+  /** In the order of their epochs. */
+  #all: Point[];
+  /** Epochs that originals are kept for, ascending: of points that are valid, or leaving. */
+  #valid: Uint32Array;
+  /**
+   * Epochs of points that the catalogue is about to leave out, or to call invalid. If originals were given up before that
+   * is durable, a crash would bring back a point that shows what was written later.
+   */
+  readonly #leaving = new Set<number>();
+  /** Epochs of points that are being taken: what they show is not durable yet. */
+  readonly #joining = new Set<number>();
+  #lastEpoch: number;
+
+  constructor(points: readonly Point[], lastEpoch: number) {
+    this.#all = [...points].sort((one, other) => one.epoch - other.epoch);
+    this.#lastEpoch = lastEpoch;
+    this.#valid = new Uint32Array(0);
+    this.#changed();
+  }
+
+  get all(): readonly Point[] {
+    return this.#all;
+  }
+
+  /** Those that the catalogue may tell of. */
+  get joined(): readonly Point[] {
+    return this.#all.filter(({ epoch }) => !this.#joining.has(epoch));
+  }
+
+  /** No point has this epoch, or a larger one, unless it is given out here. */
+  get lastEpoch(): number {
+    return this.#lastEpoch;
+  }
+
+  /** Of the newest valid point; 0 where there is none. */
+  get newest(): number {
+    return this.#valid[this.#valid.length - 1] ?? 0;
+  }
+
+  get oldestValid(): Point | undefined {
+    return this.#all.find((point) => point.state === "valid");
+  }
+
+  #changed(): void {
+    const valid = this.#all.filter(({ state }) => state === "valid").map(({ epoch }) => epoch);
+    this.#valid = Uint32Array.from([...valid, ...this.#leaving]).sort();
+  }
+
+  /** Whether a version of epoch `epoch` is wanted, when the block's next older one has epoch `before` (0 for none). */
+  isWanted(before: number, epoch: number): boolean {
+    const valid = this.#valid;
+    let low = 0;
+    let high = valid.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((valid[middle] as number) > before) high = middle;
+      else low = middle + 1;
+    }
+    return low < valid.length && (valid[low] as number) <= epoch;
+  }
+
+  /** Whether originals are kept for the point. */
+  isKept(epoch: number): boolean {
+    return this.#valid.includes(epoch);
+  }
+
+  /** Originals are kept for it from now on; the catalogue tells of it after `join`. */
+  add(point: Omit<Point, "epoch">): Point {
+    const added = { ...point, epoch: ++this.#lastEpoch };
+    this.#joining.add(added.epoch);
+    this.#all.push(added);
+    this.#changed();
+    return added;
+  }
+
+  join(epoch: number): void {
+    this.#joining.delete(epoch);
+  }
+
+  /** Is no more, as far as the catalogue goes; originals are kept until `endLeaving`. */
+  remove(epoch: number): void {
+    if (this.isKept(epoch)) this.#leaving.add(epoch);
+    this.#all = this.#all.filter((point) => point.epoch !== epoch);
+    this.#joining.delete(epoch);
+    this.#changed();
+  }
+
+  /** Gives up the points that are valid and `chosen`; originals are kept until `endLeaving`. Says how many. */
+  giveUp(state: PointState, chosen: (point: Point) => boolean): number {
+    let count = 0;
+    this.#all = this.#all.map((point) => {
+      if (point.state !== "valid" || !chosen(point)) return point;
+      this.#leaving.add(point.epoch);
+      count++;
+      return { ...point, state };
+    });
+    this.#changed();
+    return count;
+  }
+
+  /** What has left is durable by now: nothing is kept for it any more. */
+  endLeaving(epochs: readonly number[]): void {
+    for (const epoch of epochs) this.#leaving.delete(epoch);
+    this.#changed();
+  }
+
+  /** Epochs that are leaving. */
+  get leaving(): readonly number[] {
+    return [...this.#leaving];
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Finds originals that nobody wants any more, a few at each turn, so that no turn takes long.
+ *
+ * Invariant: a version is dropped only when no point that originals are kept for finds it.
+ */
+import type { CompletionHandler, Io } from "../../ublk/io.ts";
+import type { OriginalStore } from "./original-store.ts";
+import type { Points } from "./points.ts";
+import { NONE, type VersionMap } from "./version-map.ts";
+
+/** Buckets of the map looked at in one turn; each has about one version. */
+const BUCKETS_PER_TURN = 256;
+
+export class Sweeper implements CompletionHandler {
+  readonly #map: VersionMap;
+  readonly #points: Points;
+  readonly #store: OriginalStore;
+  readonly #io: Io;
+  readonly #handler: number;
+  #bucket = 0;
+  #isRunning = false;
+  #again = false;
+  /** Told when everything has been looked at. */
+  whenSwept: () => void = () => undefined;
+
+  constructor(map: VersionMap, points: Points, store: OriginalStore, io: Io) {
+    this.#map = map;
+    this.#points = points;
+    this.#store = store;
+    this.#io = io;
+    this.#handler = io.addHandler(this);
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Some point has gone: look at everything, once from now on. */
+  start(): void {
+    this.#again = this.#isRunning;
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#bucket = 0;
+    this.#io.turn(this.#handler, 0);
+  }
+
+  completed(): void {
+    const end = Math.min(this.#bucket + BUCKETS_PER_TURN, this.#map.buckets);
+    for (; this.#bucket < end; this.#bucket++) this.#sweep(this.#bucket);
+    // The map grows by buckets at its end, which take versions from those before.
+    if (this.#bucket < this.#map.buckets) this.#io.turn(this.#handler, 0);
+    else if (this.#again) {
+      this.#again = false;
+      this.#bucket = 0;
+      this.#io.turn(this.#handler, 0);
+    } else {
+      this.#isRunning = false;
+      this.whenSwept();
+    }
+  }
+
+  #sweep(bucket: number): void {
+    const map = this.#map;
+    for (let version = map.firstOf(bucket), next; version !== NONE; version = next) {
+      next = map.after(version);
+      if (map.isPending(version)) continue;
+      const older = map.older(version);
+      if (this.#points.isWanted(older === NONE ? 0 : map.epoch(older), map.epoch(version))) continue;
+      const segment = this.#store.layout.segmentOf(map.slot(version));
+      map.remove(version);
+      this.#store.segments.unwant(segment);
+    }
+  }
+}

@@ -1,0 +1,434 @@
+/**
+ * One seed of copy-on-write: a volume, its store of originals, points that are taken, read and dropped, and a daemon that
+ * dies at any step. Throws where an oracle is violated.
+ *
+ * The oracle of a point: it shows exactly what the volume would have shown when it was taken, had everything that was under
+ * way then come to its end, and goes on showing it whatever is written, or dies, afterwards.
+ */
+import { FileTarget } from "../../src/targets/file.ts";
+import type { Point } from "../../src/targets/cow/catalog.ts";
+import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
+import { Layout } from "../../src/targets/cow/layout.ts";
+import { openCow } from "../../src/targets/cow/open-cow.ts";
+import { createStore } from "../../src/targets/cow/store-file.ts";
+import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
+import { SimDisk } from "./disk.ts";
+import { Host } from "./host.ts";
+import { SimMemory } from "./memory.ts";
+import { Random } from "./random.ts";
+import { readStamp, SECTOR_BYTES } from "./stamps.ts";
+import { DATA_FILE, Death, World, type Faults } from "./world.ts";
+
+const DEPTH = 8;
+const MAX_SECTORS = 24;
+const VIEW_SECTORS = 16;
+const MARK = 7n;
+const SALT = 0x51e1ce;
+const OWNER = { volume: "sim", mark: MARK };
+const LAST_TURNS = 30;
+
+interface Plan {
+  readonly sectors: number;
+  readonly sectorsPerBlock: number;
+  readonly slotsPerSegment: number;
+  readonly segments: number;
+  readonly lives: number;
+  readonly faults: Faults;
+  readonly fullPolicy: FullPolicy;
+  readonly pointShare: number;
+  readonly points: number;
+  readonly groupBlocks: number;
+}
+
+function planOf(random: Random): Plan {
+  const isFaulty = random.chance(0.2);
+  return {
+    sectors: random.pick([50, 101, 300]),
+    sectorsPerBlock: random.pick([1, 2, 4]),
+    slotsPerSegment: random.pick([4, 9, 33, 64]),
+    segments: random.pick([6, 8, 20, 60]),
+    lives: 1 + random.below(4),
+    faults: isFaulty
+      ? { failures: random.pick([0.001, 0.02]), readFailures: random.pick([0, 0.02]), shortTransfers: 0.2 }
+      : { failures: 0, shortTransfers: random.pick([0, 0.2]) },
+    fullPolicy: "invalidate",
+    pointShare: random.pick([0.01, 0.05]),
+    points: random.pick([1, 3, 8]),
+    groupBlocks: random.pick([1, 3, 16]),
+  };
+}
+
+/** What a point must show. */
+interface Expected {
+  readonly epoch: number;
+  readonly name: string;
+  readonly shows: Int32Array;
+  /** Slots of the host whose requests were under way when it was taken. */
+  readonly underWay: Set<number>;
+  /** It is being taken, or dropped. */
+  isAsked: boolean;
+  state: "being taken" | "taken" | "being dropped" | "given up";
+}
+
+export class CowHistory implements Layer {
+  readonly lines: string[] = [];
+  readonly #verbose: boolean;
+  readonly #random: Random;
+  readonly #plan: Plan;
+  readonly #disk: SimDisk;
+  readonly #storage: SimMemory;
+  readonly #host: Host;
+  readonly #expected = new Map<string, Expected>();
+  #engine: CowTarget | undefined;
+  #lossNoted = false;
+  #names = 0;
+  #stepsLeft = 0;
+  /** Points that are being taken or dropped. */
+  #asked = 0;
+  /** Reads of points that are under way, by slot. */
+  readonly #views: ({ readonly name: string; readonly sector: number; readonly request: Request } | undefined)[] =
+    new Array(DEPTH).fill(undefined);
+  readonly reached = {
+    powerCuts: 0,
+    kills: 0,
+    cleanStops: 0,
+    points: 0,
+    dropped: 0,
+    givenUp: 0,
+    viewReads: 0,
+    answers: 0,
+    moved: 0,
+    relocated: 0,
+    held: 0,
+    torn: 0,
+  };
+
+  constructor(seed: number, verbose: boolean) {
+    this.#verbose = verbose;
+    this.#random = new Random(seed ^ 0x0c0f);
+    this.#plan = planOf(this.#random);
+    this.#disk = new SimDisk(this.#plan.sectors);
+    this.#storage = new SimMemory(SECTOR_BYTES, () => this.#step());
+    const habits = {
+      depth: DEPTH,
+      sectorsMax: this.#plan.sectors,
+      maxSectors: MAX_SECTORS,
+      maxZeroSectors: 40,
+    };
+    this.#host = new Host(habits, this.#plan.sectors, this.#random);
+    this.#host.whenAnswered = (slot) => {
+      for (const { underWay } of this.#expected.values()) underWay.delete(slot);
+    };
+  }
+
+  #tell(line: () => string): void {
+    if (this.#verbose) this.lines.push(line());
+  }
+
+  #step(): void {
+    if (--this.#stepsLeft === 0) throw new Death("the process dies");
+  }
+
+  get #layout(): Layout {
+    const { sectorsPerBlock, slotsPerSegment, segments } = this.#plan;
+    const blockBytes = sectorsPerBlock * SECTOR_BYTES;
+    return new Layout({ blockBytes, sectorBytes: 512, slotsPerSegment, segments, catalogBytes: 2048 });
+  }
+
+  run(): void {
+    this.#tell(() => JSON.stringify(this.#plan));
+    createStore(this.#storage, OWNER, this.#layout.geometry, SALT);
+    this.#storage.write(this.#layout.sizeBytes - 1, new Uint8Array(1));
+    this.#storage.sync();
+    for (let life = 0; life < this.#plan.lives; life++) this.#live(false);
+    this.#live(true);
+  }
+
+  #live(isLast: boolean): void {
+    const random = this.#random;
+    const faults = isLast ? { failures: 0, shortTransfers: 0 } : this.#plan.faults;
+    const watcher = {
+      storeChanges: () => undefined,
+      changed: (slot: number, sector: number) => this.#changed(slot, sector),
+      tell: (line: () => string) => this.#tell(line),
+    };
+    const world = new World(random, this.#disk, this.#storage, faults, watcher, () => this.#step());
+    this.#stepsLeft = isLast ? 0 : 10 + random.below(600);
+    try {
+      const engine = this.#start(world);
+      if (isLast || random.chance(0.3)) this.#verify(engine, world);
+      const turns = isLast ? LAST_TURNS : random.chance(0.2) ? random.below(200) : Infinity;
+      for (let turn = 0; turn < turns; turn++) this.#turn(engine, world);
+      this.#stop(engine, world, isLast);
+    } catch (error) {
+      if (!(error instanceof Death)) throw error;
+      this.#die(world, random.chance(0.6) ? "power cut" : "kill");
+    } finally {
+      this.reached.answers = this.#host.answers;
+      const { moved = 0, relocated = 0, heldWrites = 0 } = this.#engine?.counts ?? {};
+      this.reached.moved += moved;
+      this.reached.relocated += relocated;
+      this.reached.held += heldWrites;
+      this.#engine = undefined;
+    }
+  }
+
+  #start(world: World): CowTarget {
+    this.#tell(() => "the daemon starts");
+    this.#asked = 0;
+    const context = world.context(DEPTH);
+    const tuning = { groups: 2, groupBlocks: this.#plan.groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
+    const file = new FileTarget(
+      { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true },
+      belowCow(context, tuning),
+    );
+    const options = {
+      file: context.useFile(1),
+      volumeBytes: this.#plan.sectors * SECTOR_BYTES,
+      tuning,
+      fullPolicy: this.#plan.fullPolicy,
+      isLost: this.#lossNoted,
+      lossNote: {
+        write: (done: () => void) => {
+          this.#lossNoted = true;
+          done();
+        },
+      },
+      onGivenUp: (points: readonly Point[]) => this.#givenUp(points),
+    };
+    const engine = openCow(this.#storage, OWNER, options, file, context);
+    this.#engine = engine;
+    this.reached.torn += engine.tornAtStart;
+    this.#compareCatalog(engine);
+    this.#host.attach(world, (line) => this.#tell(line));
+    for (let slot = 0; slot < DEPTH; slot++) {
+      const memory = world.memory(VIEW_SECTORS * SECTOR_BYTES);
+      this.#requests[slot] = new Request(slot, new Uint8Array(memory.buffer), memory.address);
+      this.#views[slot] = undefined;
+    }
+    this.#host.repeat((request) => this.#host.pass(request, engine));
+    world.endBatch();
+    return engine;
+  }
+  readonly #requests: Request[] = [];
+
+  /** What was promised is there, what was dropped is not. What was under way may be either. */
+  #compareCatalog(engine: CowTarget): void {
+    const found = new Map(engine.points.map((point) => [point.name, point]));
+    for (const [name, expected] of this.#expected) {
+      const point = found.get(name);
+      found.delete(name);
+      if (point === undefined) {
+        if (expected.state === "taken") throw new Error(`point ${name} was taken, but is gone`);
+        if (expected.state !== "given up") this.#expected.delete(name);
+      } else {
+        if (point.epoch !== expected.epoch) throw new Error(`point ${name} has another epoch`);
+        if (point.state !== "valid") {
+          if (expected.state === "taken" && !this.#mayGiveUp()) throw new Error(`point ${name} is ${point.state}`);
+          expected.state = "given up";
+        } else if (expected.state === "given up") throw new Error(`point ${name} was given up, but is valid`);
+        else {
+          if (expected.underWay.size > 0) throw new Error(`point ${name} is durable, but has not been drained`);
+          expected.state = "taken";
+        }
+        expected.isAsked = false;
+      }
+    }
+    if (found.size > 0) throw new Error(`points that are not to be: ${[...found.keys()].join(", ")}`);
+  }
+
+  /** Whether the plan gives a reason to. */
+  #mayGiveUp(): boolean {
+    return this.#plan.segments < 60 || this.#plan.slotsPerSegment < 33 || this.#plan.faults.failures > 0;
+  }
+
+  #givenUp(points: readonly Point[]): void {
+    if (!this.#mayGiveUp()) throw new Error(`points were given up without a reason: ${points[0]?.state}`);
+    for (const { name, state } of points) {
+      this.#tell(() => `point ${name} is given up: ${state}`);
+      this.reached.givenUp++;
+      const expected = this.#expected.get(name);
+      if (expected !== undefined) expected.state = "given up";
+    }
+  }
+
+  /** A sector of the volume has changed: what was under way when a point was taken belongs to it. */
+  #changed(slot: number, sector: number): void {
+    if (slot >= DEPTH) throw new Error(`a request of the engine's own, ${slot}, changes the volume`);
+    for (const { underWay, shows } of this.#expected.values()) {
+      if (underWay.has(slot)) shows[sector] = this.#disk.current[sector] as number;
+    }
+  }
+
+  #turn(engine: CowTarget, world: World): void {
+    const random = this.#random;
+    for (let events = 1 + random.below(4); events > 0; events--) {
+      if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
+      if (random.chance(0.2)) this.#readPoint(engine);
+      if (random.chance(0.5)) this.#host.ask((request) => this.#submit(engine, request));
+      else if (!world.isIdle) world.complete();
+    }
+    world.endBatch();
+    this.#step();
+  }
+
+  #submit(engine: CowTarget, request: Request): void {
+    this.#host.pass(request, engine);
+  }
+
+  #takeOrDrop(engine: CowTarget, world: World): void {
+    const taken = [...this.#expected.values()].filter(
+      ({ state, isAsked }) => !isAsked && (state === "taken" || state === "given up"),
+    );
+    if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) this.#take(engine, world);
+    else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
+  }
+
+  #take(engine: CowTarget, world: World): void {
+    const name = `p${++this.#names}`;
+    this.#tell(() => `take ${name}`);
+    const shows = this.#disk.current.slice();
+    const underWay = new Set([...world.changing].filter((slot) => slot < DEPTH));
+    const epoch = engine.lastEpoch + 1;
+    const expected: Expected = { epoch, name, shows, underWay, isAsked: true, state: "being taken" };
+    this.#expected.set(name, expected);
+    this.#asked++;
+    engine.takePoint(name, 0, (result) => {
+      this.#asked--;
+      expected.isAsked = false;
+      this.#tell(() => `taken ${name}: ${typeof result === "number" ? result : "yes"}`);
+      if (typeof result === "number") {
+        if (this.#plan.faults.failures === 0) throw new Error(`point ${name} could not be taken: ${result}`);
+        if (!engine.points.some((point) => point.name === name)) this.#expected.delete(name);
+        return;
+      }
+      if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
+      if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
+      this.reached.points++;
+      if (expected.state === "being taken") expected.state = "taken";
+    });
+  }
+
+  #drop(engine: CowTarget, expected: Expected): void {
+    // Whoever exports it is asked to stop first.
+    if (this.#views.some((view) => view?.name === expected.name)) return;
+    this.#tell(() => `drop ${expected.name}`);
+    expected.state = "being dropped";
+    expected.isAsked = true;
+    this.#asked++;
+    engine.dropPoint(expected.epoch, (result) => {
+      this.#asked--;
+      this.#tell(() => `dropped ${expected.name}: ${result}`);
+      if (result === 0) {
+        this.#expected.delete(expected.name);
+        this.reached.dropped++;
+      } else if (this.#plan.faults.failures === 0) throw new Error(`point ${expected.name} could not be dropped`);
+    });
+  }
+
+  #readPoint(engine: CowTarget): void {
+    const slot = this.#views.indexOf(undefined);
+    const taken = [...this.#expected.values()].filter(({ state }) => state === "taken");
+    if (slot < 0 || taken.length === 0) return;
+    const expected = this.#random.pick(taken);
+    const sector = this.#random.below(this.#plan.sectors);
+    const count = 1 + this.#random.below(Math.min(VIEW_SECTORS, this.#plan.sectors - sector));
+    this.#read(engine, expected, slot, sector, count);
+  }
+
+  #read(engine: CowTarget, { name, epoch }: Expected, slot: number, sector: number, count: number): void {
+    const request = this.#requests[slot] as Request;
+    request.operation = Operation.READ;
+    request.offset = sector * SECTOR_BYTES;
+    request.length = count * SECTOR_BYTES;
+    this.#views[slot] = { name, sector, request };
+    this.#tell(() => `read ${sector}+${count} of ${name}`);
+    request.pass(engine.reader.view(epoch), this);
+  }
+
+  /** A read of a point has ended. */
+  answered(request: Request, result: number): void {
+    const view = this.#views[request.slot];
+    if (view === undefined) throw new Error("a read of a point was answered twice");
+    this.#views[request.slot] = undefined;
+    this.reached.viewReads++;
+    const expected = this.#expected.get(view.name);
+    this.#tell(() => `answer of ${view.name}, ${view.sector}: ${result}`);
+    if (result < 0) {
+      const { failures, readFailures = 0 } = this.#plan.faults;
+      if (expected?.state === "taken" && failures === 0 && readFailures === 0) {
+        throw new Error(`point ${view.name} cannot be read: ${result}`);
+      }
+      return;
+    }
+    if (expected === undefined) throw new Error(`point ${view.name} was read, but is no more`);
+    const data = new DataView(request.buffer.buffer, request.buffer.byteOffset, request.length);
+    for (let index = 0; index < request.length / SECTOR_BYTES; index++) {
+      const found = readStamp(data, index * SECTOR_BYTES);
+      const sector = view.sector + index;
+      if (found.sequence === expected.shows[sector] && (found.sequence === 0 || found.sector === sector)) continue;
+      throw new Error(
+        `R4: point ${view.name} shows write ${found.sequence} of sector ${found.sector} in sector ${sector}, wanted write ${expected.shows[sector]}`,
+      );
+    }
+  }
+
+  /** Reads every point whole. */
+  #verify(engine: CowTarget, world: World): void {
+    for (const expected of [...this.#expected.values()]) {
+      if (expected.state !== "taken") continue;
+      for (let sector = 0; sector < this.#plan.sectors; sector += VIEW_SECTORS) {
+        while (!this.#views.includes(undefined)) this.#finish(world);
+        const count = Math.min(VIEW_SECTORS, this.#plan.sectors - sector);
+        this.#read(engine, expected, this.#views.indexOf(undefined), sector, count);
+      }
+      while (this.#views.some((view) => view !== undefined)) this.#finish(world);
+    }
+  }
+
+  #finish(world: World): void {
+    if (world.isIdle) throw new Error("a read of a point is never answered");
+    world.complete();
+    world.endBatch();
+  }
+
+  #stop(engine: CowTarget, world: World, isLast: boolean): void {
+    const isBusy = (): boolean =>
+      this.#host.inFlight > 0 ||
+      this.#views.some((view) => view !== undefined) ||
+      this.#asked > 0;
+    for (let rounds = 0; isBusy(); rounds++) {
+      if (rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
+      if (!world.isIdle) world.complete();
+      world.endBatch();
+    }
+    if (isLast) {
+      this.#verify(engine, world);
+      for (const expected of [...this.#expected.values()]) this.#drop(engine, expected);
+      for (let rounds = 0; !world.isIdle; rounds++) {
+        if (rounds > 100_000) throw new Error("the engine never comes to rest");
+        world.complete();
+        world.endBatch();
+      }
+      if (engine.usedSlots > 0) throw new Error(`${engine.usedSlots} slots are wanted by nobody, but not free`);
+    }
+    engine.close();
+    this.reached.cleanStops++;
+    this.#tell(() => "the daemon has stopped");
+  }
+
+  #die(world: World, how: "power cut" | "kill"): void {
+    this.#tell(() => how);
+    world.end(how);
+    if (how === "kill") this.reached.kills++;
+    else this.reached.powerCuts++;
+    const from = how === "kill" ? "acknowledged" : "floor";
+    for (let sector = 0; sector < this.#plan.sectors; sector++) {
+      this.#host.oracle.check(sector, this.#disk.current[sector] as number, from, `R5: after a ${how}`);
+    }
+    if (how === "power cut") {
+      this.#host.oracle.settle(this.#disk);
+      this.#host.forget();
+    }
+  }
+}
