@@ -4,9 +4,10 @@ import { volumeMark } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
 import { storeBytes } from "../control/store-size.ts";
 import { examineNvramBacking } from "../targets/nvram-backing.ts";
-import { openVolume, type RecordSpec, type VolumeSpec } from "../targets/volume.ts";
+import { openVolume, type RecordSpec, type SnapshotSpec, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
+import { examineStore } from "../targets/store-backing.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
 export interface Finding {
@@ -33,8 +34,9 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
   const known = config;
   if (known !== undefined) {
     await tell("backing", () => checkBacking(known));
-    const { record } = known.volume;
+    const { record, snapshots } = known.volume;
     if (record !== null) await tell("record", () => checkRecord(known.volume, record));
+    if (snapshots !== null) await tell("snapshots", () => checkStore(snapshots));
     await tell("device", () => checkDevice(known));
   }
   await tell("kernel", async () => {
@@ -50,7 +52,7 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
 async function checkBacking(config: VolumeConfig): Promise<string> {
   if (config.volume.backing.kind !== "file") return config.volume.backing.kind;
   try {
-    await using volume = await openVolume({ ...config.volume, record: null });
+    await using volume = await openVolume({ ...config.volume, record: null, snapshots: null });
     return `${config.volume.backing.path}, ${formatSize(volume.limits.sizeBytes)}, ${volume.explain.join(", ")}`;
   } catch (error) {
     // A volume that runs has its own store open: that is as it should be.
@@ -66,6 +68,13 @@ async function checkRecord({ backing, sizeBytes }: VolumeSpec, record: RecordSpe
   const { chunks, chunkBytes } = await examineNvramBacking(record.path, { ...record, volumeBytes });
   const grows = chunks * chunkBytes < volumeBytes ? "; grows with the volume at the start" : "";
   return `${record.path}, chunks of ${formatSize(chunkBytes)}, at most ${formatSize(record.limitBytes)}${grows}`;
+}
+
+async function checkStore({ path, fullPolicy, volume, mark }: SnapshotSpec): Promise<string> {
+  const { geometry, volume: owner, mark: found } = await examineStore(path);
+  if (found !== mark) throw new UblkError("EOWNER", `Store ${path}: it belongs to volume ${owner}, wanted ${volume}`);
+  const bytes = geometry.segments * geometry.slotsPerSegment * geometry.blockBytes;
+  return `${path}, ${formatSize(bytes)} in blocks of ${formatSize(geometry.blockBytes)}, when full: ${fullPolicy}`;
 }
 
 async function ownDevice(name: string): Promise<number | undefined> {

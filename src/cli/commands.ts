@@ -2,8 +2,8 @@
 import { styleText } from "node:util";
 import yargs, { type Argv } from "yargs";
 import { ask, askResize, askStatus } from "../control/client.ts";
-import { configFile, readConfig } from "../control/config.ts";
-import { formatSize, parseSize } from "../control/sizes.ts";
+import { readConfig } from "../control/config.ts";
+import { formatSize } from "../control/sizes.ts";
 import { version } from "../control/version.ts";
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from "../nvram/nvram-file.ts";
 import { ControlPlane } from "../ublk/control.ts";
@@ -13,9 +13,11 @@ import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.
 import { kernelFeatures } from "./features.ts";
 import { takeInventory } from "./inventory.ts";
 import { EXIT, print, table } from "./output.ts";
+import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { showRecord } from "./record.ts";
 import { serve } from "./serve.ts";
 import { startService, stopService } from "./service.ts";
+import { snapshotCommands } from "./snapshots.ts";
 import { describeStatus } from "./status.ts";
 
 const EPILOGUE = `Files
@@ -38,33 +40,12 @@ Examples
 
 More of each command: sluice COMMAND --help`;
 
-/** The page of one command: how it is written, what it does in sentences, examples. */
-function page<T>(command: Argv<T>, form: string, about: readonly string[], ...examples: [string, string][]): Argv<T> {
-  return command
-    .usage(`$0 ${form}\n\n${about.join("\n")}`)
-    .example(examples)
-    .epilogue("Exit status: 0 done, 1 failed, 2 wrong usage.");
-}
-
-function withName<T>(command: Argv<T>): Argv<T & { name: string }> {
-  return command.positional("name", { type: "string", demandOption: true, describe: "name of the volume" });
-}
-
 function seconds(value: unknown): number {
   const number = Number(value);
   if (value === "" || !Number.isFinite(number) || number < 0) {
     throw new UblkError("EUSAGE", `wanted a number of seconds, found "${String(value)}"`);
   }
   return number;
-}
-
-function sizeArgument(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const bytes = parseSize(text);
-  if (bytes === undefined || bytes === 0) {
-    throw new UblkError("EUSAGE", `wanted a size such as 10GiB, found "${text}"`);
-  }
-  return bytes;
 }
 
 function chunkArgument(text: string | undefined): number | undefined {
@@ -74,11 +55,6 @@ function chunkArgument(text: string | undefined): number | undefined {
     throw new UblkError("EUSAGE", `--chunk: wanted a power of two from 4KiB to 4MiB, found "${text}"`);
   }
   return bytes;
-}
-
-/** Commands that talk to a daemon mean a volume by its name; the name is checked like that of a file. */
-function volumeName(name: string): string {
-  return configFile(name).name;
 }
 
 function verdict(ok: boolean): string {
@@ -136,8 +112,7 @@ async function check(name: string, json: boolean): Promise<void> {
 /** Parses `words`, the command line without the program, and runs what they say. Wrong usage is thrown as EUSAGE. */
 export function parserFor(words: readonly string[], json: boolean): Argv {
   const completes = words.includes("--get-yargs-completions");
-  /** What a command does, unless its line is only being completed. */
-  const act = <A>(action: (given: A) => unknown): ((given: A) => Promise<void>) => {
+  const act: Act = (action) => {
     return async (given) => {
       if (!completes) await action(given);
     };
@@ -342,6 +317,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
         )
         .demandCommand(1, "name an action: create or inspect"),
     )
+    .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
     .command(
       "features",
       "what this kernel's ublk can, and what sluice uses of it",

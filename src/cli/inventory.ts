@@ -1,7 +1,7 @@
 /** `sluice list`: configured volumes, running volumes, and the ublk devices of this machine, put together. */
 import { readdir } from "node:fs/promises";
 import { askStatus } from "../control/client.ts";
-import { volumeMark } from "../control/identity.ts";
+import { isViewOf, volumeMark } from "../control/identity.ts";
 import { configDirectory, runtimeDirectory } from "../control/paths.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { isServed, listDevices } from "../ublk/devices.ts";
@@ -10,7 +10,8 @@ import { codeOf } from "../ublk/errors.ts";
 export interface InventoryRow {
   /** Name of the volume; null for a device that is none of sluice's, or whose configuration is gone. */
   readonly volume: string | null;
-  readonly state: "running" | "stopped" | "waiting for its daemon" | "orphan" | "of another server";
+  readonly state:
+    "running" | "stopped" | "waiting for its daemon" | "orphan" | "of another server" | "shows a snapshot";
   readonly device: number | null;
   readonly sizeBytes: number | null;
   readonly pid: number | null;
@@ -43,6 +44,17 @@ export async function takeInventory(): Promise<InventoryRow[]> {
   for (const device of devices) {
     if (rows.some((row) => row.device === device.id)) continue;
     const served = await isServed(device);
+    const shown = rows.find((row) => row.volume !== null && isViewOf(row.volume, device.mark));
+    if (shown !== undefined) {
+      rows.push({
+        volume: shown.volume,
+        state: served ? "shows a snapshot" : "waiting for its daemon",
+        device: device.id,
+        sizeBytes: null,
+        pid: served ? device.pid : null,
+      });
+      continue;
+    }
     rows.push({
       volume: null,
       state: served ? "of another server" : "orphan",

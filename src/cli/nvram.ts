@@ -42,7 +42,7 @@ export async function createNvramFile(
       `${config.file}: has no [record]: say there where the NVRAM file is to be (nvram = "/...")`,
     );
   }
-  await using volume = await openVolume({ ...config.volume, record: null });
+  await using volume = await openVolume({ ...config.volume, record: null, snapshots: null });
   const volumeBytes = volume.limits.sizeBytes;
   const owner = { ...ownerOf(config.name), volumeBytes };
   await createNvramBacking(record.path, owner, { inSync, chunkBytes: chunkBytes ?? defaultChunkBytes(volumeBytes) });

@@ -4,6 +4,7 @@ import type { VolumeStatus } from "../control/status.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
 import { table } from "./output.ts";
 import { factsOf } from "./record.ts";
+import { storeFacts } from "./snapshots.ts";
 
 export function describeStatus(status: VolumeStatus): string {
   const { statistics, device } = status;
@@ -20,6 +21,7 @@ export function describeStatus(status: VolumeStatus): string {
     ["queues", `${status.queues}, ${status.depth} deep`],
     ["daemon", `pid ${status.pid}, sluice ${status.version}, ${formatSize(status.memory.residentBytes)} resident`],
     ...(status.record === null ? [] : factsOf(status.record)),
+    ...(status.snapshots === null ? [] : storeFacts(status.snapshots)),
     ...status.pending.map((difference) => ["pending", difference]),
   ]);
   const rows = OPERATION_NAMES.filter((name) => name !== undefined).map((name) => {

@@ -4,6 +4,11 @@
  *     GET  /v1/status    VolumeStatus
  *     GET  /v1/metrics   Prometheus text
  *     GET  /v1/record    RecordMap; 404 where there is no record
+ *     GET  /v1/snapshots SnapshotList; 404 where there is no store for them, as for all of the following
+ *     POST /v1/snapshots/create    { "name": string }                     SnapshotRow
+ *     POST /v1/snapshots/delete    { "name": string }
+ *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
+ *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
@@ -14,17 +19,29 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import type { SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const BODY_MAX_BYTES = 4096;
 const REQUEST_TIMEOUT_MS = 10_000;
 
+/** The snapshots of a volume. */
+export interface ControlledSnapshots {
+  list(): Promise<SnapshotList>;
+  create(name: string): Promise<SnapshotRow>;
+  drop(name: string): Promise<void>;
+  export(name: string): Promise<SnapshotRow>;
+  unexport(name: string, force: boolean): Promise<void>;
+}
+
 /** The volume behind the API. */
 export interface ControlledVolume {
   status(): VolumeStatus;
   /** Throws ENOENT where the volume has no record. */
   recordMap(): RecordMap;
+  /** Throws ENOENT where the volume has no store for them. */
+  readonly snapshots: ControlledSnapshots;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -39,10 +56,15 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   EREQUEST: 400,
   ENOENT: 404,
   EMETHOD: 405,
+  ENAME: 400,
+  EEXIST: 409,
+  EINVALID: 409,
   ETOOLARGE: 413,
 };
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
+const snapshotBody = z.strictObject({ name: z.string() });
+const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
 type Handler = (body: unknown, volume: ControlledVolume) => Promise<{ type: string; text: string }>;
@@ -62,6 +84,26 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     },
   },
   "/v1/record": { GET: (_body, volume) => Promise.resolve(json(volume.recordMap())) },
+  "/v1/snapshots": { GET: async (_body, volume) => json(await volume.snapshots.list()) },
+  "/v1/snapshots/create": {
+    POST: async (body, volume) => json(await volume.snapshots.create(checked(snapshotBody, body).name)),
+  },
+  "/v1/snapshots/delete": {
+    POST: async (body, volume) => {
+      await volume.snapshots.drop(checked(snapshotBody, body).name);
+      return json({ deleted: true });
+    },
+  },
+  "/v1/snapshots/export": {
+    POST: async (body, volume) => json(await volume.snapshots.export(checked(snapshotBody, body).name)),
+  },
+  "/v1/snapshots/unexport": {
+    POST: async (body, volume) => {
+      const { name, force } = checked(unexportBody, body);
+      await volume.snapshots.unexport(name, force);
+      return json({ exported: false });
+    },
+  },
   "/v1/stop": {
     POST: async (body, volume) => {
       await volume.stop(checked(stopBody, body).force);

@@ -2,6 +2,7 @@
 import { request } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { socketPath } from "./paths.ts";
+import type { SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
@@ -51,6 +52,22 @@ export async function askStatus(name: string): Promise<VolumeStatus> {
 
 export async function askRecord(name: string): Promise<RecordMap> {
   return JSON.parse(await ask(name, "GET", "/v1/record")) as RecordMap;
+}
+
+export async function askSnapshots(name: string): Promise<SnapshotList> {
+  return JSON.parse(await ask(name, "GET", "/v1/snapshots")) as SnapshotList;
+}
+
+export async function askSnapshot(name: string, action: "create" | "export", snapshot: string): Promise<SnapshotRow> {
+  return JSON.parse(await ask(name, "POST", `/v1/snapshots/${action}`, { name: snapshot })) as SnapshotRow;
+}
+
+export async function askSnapshotDelete(name: string, snapshot: string): Promise<void> {
+  await ask(name, "POST", "/v1/snapshots/delete", { name: snapshot });
+}
+
+export async function askSnapshotUnexport(name: string, snapshot: string, force: boolean): Promise<void> {
+  await ask(name, "POST", "/v1/snapshots/unexport", { name: snapshot, force });
 }
 
 export async function askStop(name: string, force: boolean): Promise<void> {

@@ -16,6 +16,7 @@ const DELAY_MAX_MS = 3_600_000;
 const BLOCK_BYTES = [512, 1024, 2048, 4096] as const;
 const OPERATIONS = ["read", "write", "flush", "discard", "write-zeroes"] as const;
 const TARGETS = ["file", "memory", "null"] as const;
+const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
 
 /** `"a", "b" or "c"`. */
@@ -82,6 +83,14 @@ const recordTable = z.strictObject(
   { error: "wanted a table, headed [record]" },
 );
 
+const snapshotsTable = z.strictObject(
+  {
+    store: path,
+    when_full: oneOf(WHEN_FULL).default("invalidate"),
+  },
+  { error: "wanted a table, headed [snapshots]" },
+);
+
 const filtersWanted = `wanted at most ${FILTERS_MAX} tables, each headed [[filter]]`;
 
 export const configSchema = z.strictObject({
@@ -94,6 +103,7 @@ export const configSchema = z.strictObject({
   queue_depth: wholeNumber(1, 4096).default(128),
   device: wholeNumber(0, 1_048_575).optional(),
   record: recordTable.optional(),
+  snapshots: snapshotsTable.optional(),
   filter: z
     .array(
       z.discriminatedUnion("kind", [errorFilter, delayFilter, traceFilter], { error: `wanted ${choice(FILTERS)}` }),
@@ -109,6 +119,7 @@ export type ConfigTable = z.output<typeof configSchema>;
 export const KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(configSchema.shape),
   record: Object.keys(recordTable.shape),
+  snapshots: Object.keys(snapshotsTable.shape),
   error: Object.keys(errorFilter.shape),
   delay: Object.keys(delayFilter.shape),
   trace: Object.keys(traceFilter.shape),
@@ -147,6 +158,11 @@ export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[
     if ((valid("queues") ?? 1) > 1) fault("queues", `wanted 1 for a volume with a record, found ${valid("queues")}`);
     if (valid("read_only") === true)
       fault("record", "is of no use to a volume that is read-only: leave out one of them");
+  }
+  if (valid("snapshots") !== undefined) {
+    if ((valid("queues") ?? 1) > 1) fault("queues", `wanted 1 for a volume with snapshots, found ${valid("queues")}`);
+    if (valid("read_only") === true)
+      fault("snapshots", "are of no use to a volume that is read-only: leave out one of them");
   }
   valid("filter")?.forEach((filter, index) => {
     if (filter.kind !== "error" || (filter.offset === undefined) === (filter.length === undefined)) return;

@@ -7,12 +7,12 @@
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import type { BackingSpec, FilterSpec, RecordSpec, VolumeSpec } from "../targets/volume.ts";
+import type { BackingSpec, FilterSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { faultsOf } from "./config-faults.ts";
 import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
 import { ownerOf } from "./identity.ts";
-import { configPath, memoryPath } from "./paths.ts";
+import { configPath, lossNotePath, memoryPath } from "./paths.ts";
 
 /** What a file describes. */
 export interface VolumeConfig {
@@ -91,6 +91,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
       logicalBlockBytes: result.data.logical_block_size,
       readOnly: result.data.read_only,
       record: recordOf(name, result.data),
+      snapshots: snapshotsOf(name, result.data),
       filters: result.data.filter.map(filterOf),
     },
     queues: result.data.queues,
@@ -114,6 +115,12 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
 function recordOf(name: string, { record }: ConfigTable): RecordSpec | null {
   if (record === undefined) return null;
   return { path: record.nvram, limitBytes: record.limit, ...ownerOf(name) };
+}
+
+function snapshotsOf(name: string, { snapshots }: ConfigTable): SnapshotSpec | null {
+  if (snapshots === undefined) return null;
+  const { store, when_full: fullPolicy } = snapshots;
+  return { path: store, fullPolicy, ...ownerOf(name), lossNotePath: lossNotePath(name) };
 }
 
 function filterOf(filter: ConfigTable["filter"][number]): FilterSpec {

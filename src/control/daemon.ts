@@ -19,10 +19,12 @@ import type { VolumeConfig } from "./config.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { linkPath, lockPath, runtimeDirectory, socketPath } from "./paths.ts";
+import { linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
+import { Snapshots } from "./snapshots.ts";
+import { snapshotStoreStatus } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -51,7 +53,10 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   endWithDevice(device);
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher }).run();
+  const snapshots =
+    volume.cow === null ? null : new Snapshots(config.name, volume.cow, device, ioFlusher, endWithDevice);
+  await snapshots?.recoverExports(control);
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots }).run();
   await forget(config.name);
   await volume.discardStore();
 }
@@ -96,10 +101,11 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
     recoverable: true,
     protectMemory,
     onAdded: (id) => {
-      const { backing, record } = config.volume;
+      const { backing, record, snapshots } = config.volume;
       remember(config.name, {
         backing,
         record: record === null ? null : { path: record.path, limitBytes: record.limitBytes },
+        snapshots: snapshots === null ? null : { path: snapshots.path },
       });
       announceDevice(config.name, id);
     },
@@ -120,6 +126,14 @@ async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeC
     readOnly: limits.readOnly,
     // What is written is recorded for as long as the device lives, wherever the configuration has gone meanwhile.
     record: startedWith?.record ? { ...startedWith.record, ...ownerOf(config.name) } : null,
+    snapshots: startedWith?.snapshots
+      ? {
+          ...startedWith.snapshots,
+          fullPolicy: configured.snapshots?.fullPolicy ?? "invalidate",
+          ...ownerOf(config.name),
+          lossNotePath: lossNotePath(config.name),
+        }
+      : null,
     filters: configured.filters,
   };
 }
@@ -149,6 +163,12 @@ function endWithDevice(device: Device): void {
   });
 }
 
+interface How {
+  readonly recovered: boolean;
+  readonly ioFlusher: boolean;
+  readonly snapshots: Snapshots | null;
+}
+
 /** A volume while it is served. */
 class VolumeService implements ControlledVolume {
   readonly #config: VolumeConfig;
@@ -156,20 +176,14 @@ class VolumeService implements ControlledVolume {
   readonly #spec: VolumeSpec;
   readonly #volume: OpenVolume;
   readonly #device: Device;
-  readonly #how: { readonly recovered: boolean; readonly ioFlusher: boolean };
+  readonly #how: How;
   /** Read at the start: what is installed may be replaced while this runs. */
   readonly #version = version();
   readonly #since = new Date().toISOString();
   readonly #stopped = Promise.withResolvers<undefined>();
   #stopping: Promise<void> | undefined;
 
-  constructor(
-    config: VolumeConfig,
-    spec: VolumeSpec,
-    volume: OpenVolume,
-    device: Device,
-    how: { readonly recovered: boolean; readonly ioFlusher: boolean },
-  ) {
+  constructor(config: VolumeConfig, spec: VolumeSpec, volume: OpenVolume, device: Device, how: How) {
     this.#config = config;
     this.#spec = spec;
     this.#volume = volume;
@@ -209,15 +223,35 @@ class VolumeService implements ControlledVolume {
 
   /** Two stops at once are one. */
   async stop(force: boolean): Promise<void> {
-    this.#stopping ??= stopCleanly(this.#device, force).finally(() => {
+    this.#stopping ??= this.#stopDevices(force).finally(() => {
       this.#stopping = undefined;
     });
     await this.#stopping;
     this.#stopped.resolve(undefined);
   }
 
+  async #stopDevices(force: boolean): Promise<void> {
+    await this.#how.snapshots?.hideAll(force);
+    await stopCleanly(this.#device, force);
+  }
+
+  /** Throws ENOENT where there are none. */
+  get snapshots(): Snapshots {
+    if (this.#how.snapshots !== null) return this.#how.snapshots;
+    throw new UblkError(
+      "ENOENT",
+      `Volume ${this.#config.name} has no store for snapshots: add [snapshots] to its configuration, and start it anew`,
+    );
+  }
+
   async resize(sizeBytes: number | undefined): Promise<number> {
-    const { backing, record } = this.#spec;
+    const { backing, record, snapshots } = this.#spec;
+    if (snapshots !== null) {
+      throw new UblkError(
+        "EOPNOTSUPP",
+        "A volume with snapshots cannot be resized while it runs: stop it and start it",
+      );
+    }
     if (record !== null) {
       throw new UblkError("EOPNOTSUPP", "A volume with a record cannot be resized while it runs: stop it and start it");
     }
@@ -255,6 +289,7 @@ class VolumeService implements ControlledVolume {
     }
     compare("record.nvram", this.#spec.record?.path ?? "none", volume.record?.path ?? "none");
     compare("record.limit", this.#spec.record?.limitBytes ?? "none", volume.record?.limitBytes ?? "none");
+    compare("snapshots.store", this.#spec.snapshots?.path ?? "none", volume.snapshots?.path ?? "none");
     compare("queue_depth", this.#device.depth, depth);
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
@@ -295,6 +330,7 @@ class VolumeService implements ControlledVolume {
       },
       statistics: device.statistics(),
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
+      snapshots: this.#volume.cow === null ? null : snapshotStoreStatus(this.#volume.cow),
       pending: this.#pending(),
     };
   }

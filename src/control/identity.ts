@@ -5,10 +5,22 @@ import type { DeviceInfo } from "../ublk/control.ts";
 /** "SL", the high 16 bits of the mark of every device of sluice. */
 const OWNER = 0x534cn;
 const NAME_BITS = 48n;
+const VIEW_OWNER = 0x5356n;
+const EPOCH_BITS = 16n;
 
 export function volumeMark(name: string): bigint {
   const hash = createHash("sha256").update(name).digest().readUIntBE(0, 6);
   return (OWNER << NAME_BITS) | BigInt(hash);
+}
+
+/** The mark of the device that shows a snapshot: "SV", 32 bits of the volume's name, the low 16 of the snapshot's epoch. */
+export function viewMark(name: string, epoch: number): bigint {
+  return (VIEW_OWNER << NAME_BITS) | ((volumeMark(name) & 0xffff_ffffn) << EPOCH_BITS) | BigInt(epoch & 0xffff);
+}
+
+/** Whether a device shows a snapshot of this volume. */
+export function isViewOf(name: string, mark: bigint): boolean {
+  return mark >> EPOCH_BITS === viewMark(name, 0) >> EPOCH_BITS;
 }
 
 export function isOurs(device: DeviceInfo): boolean {

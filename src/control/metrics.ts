@@ -2,6 +2,7 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import { OPERATION_NAMES } from "../ublk/request.ts";
 import type { RecordStatus } from "./record-status.ts";
+import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const QUANTILES = [
@@ -69,7 +70,27 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   gauge("sluice_start_time_seconds", "When the daemon took up the service", Date.parse(status.since) / 1000);
   gauge("sluice_recovered", "1 when this daemon took the device over from one that died", status.recovered ? 1 : 0);
   if (status.record !== null) recordMetrics(status.record, registers);
+  if (status.snapshots !== null) snapshotMetrics(status.snapshots, registers);
   return registry.metrics();
+}
+
+function snapshotMetrics({ sizeBytes, usedBytes, counts }: SnapshotStoreStatus, registers: Registry[]): void {
+  const gauge = (name: string, help: string, value: number): void => {
+    new Gauge({ name, help, registers }).set(value);
+  };
+  const counter = (name: string, help: string, value: number): void => {
+    new Counter({ name, help, registers }).inc(value);
+  };
+  gauge("sluice_snapshot_store_bytes", "Room for originals in the store of the snapshots", sizeBytes);
+  gauge("sluice_snapshot_store_used_bytes", "Of those, bytes that snapshots want", usedBytes);
+  gauge("sluice_snapshot_holding", "Writes that wait for an original to be moved", counts.holding);
+  counter("sluice_snapshot_held_total", "Writes, discards and zeroes that had to wait for one", counts.held);
+  counter("sluice_snapshot_moved_total", "Originals moved to the store", counts.moved);
+  counter("sluice_snapshot_read_bytes_total", "Bytes of the volume read to move originals", counts.readBytes);
+  counter("sluice_snapshot_written_bytes_total", "Bytes written to the store, tables included", counts.writtenBytes);
+  counter("sluice_snapshot_relocated_total", "Blocks copied within the store to make room", counts.relocated);
+  counter("sluice_snapshot_lost_total", "Originals that could not be read", counts.lost);
+  counter("sluice_snapshot_given_up_total", "Snapshots given up: the store was full, or failed", counts.givenUp);
 }
 
 function recordMetrics(record: RecordStatus, registers: Registry[]): void {

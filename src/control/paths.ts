@@ -10,6 +10,16 @@ export function runtimeDirectory(): string {
   return process.env["SLUICE_RUNTIME_DIR"] ?? "/run/sluice";
 }
 
+/** What must outlive the machine's restart. */
+export function stateDirectory(): string {
+  return process.env["SLUICE_STATE_DIR"] ?? "/var/lib/sluice";
+}
+
+/** Says that the snapshots of a volume are lost, where their store cannot be written. */
+export function lossNotePath(name: string): string {
+  return `${stateDirectory()}/${name}.snapshots-lost`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }

@@ -2,8 +2,8 @@
  * What a volume was started with, kept for as long as its device lives.
  *
  * Invariant: a daemon that takes a device over serves the store that the device was made over, and no other: whoever uses
- * the device would find another's data under it. And it keeps the record as it was: the largest requests of the device
- * fit its limit. So neither is taken from the configuration then, which may have been edited since, but from here.
+ * the device would find another's data under it. And it keeps the record as it was, whose limit the largest requests of the
+ * device fit, and the store of its snapshots. So none of them is taken from the configuration then, which may have been edited since, but from here.
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
@@ -15,6 +15,8 @@ export interface StartedWith {
   readonly backing: BackingSpec;
   /** Null for a volume without a record. */
   readonly record: { readonly path: string; readonly limitBytes: number } | null;
+  /** Null for a volume without snapshots. */
+  readonly snapshots: { readonly path: string } | null;
 }
 
 /** To be called before the device starts. */

@@ -1,5 +1,6 @@
 /** What a daemon says of its volume: the answer of GET /v1/status, and what `sluice status --json` prints. */
 import type { RecordStatus } from "./record-status.ts";
+import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { DeviceStatistics } from "../ublk/statistics.ts";
 
 export interface VolumeStatus {
@@ -26,6 +27,8 @@ export interface VolumeStatus {
   readonly statistics: DeviceStatistics;
   /** The predictive record; null for a volume that has none. */
   readonly record: RecordStatus | null;
+  /** The store of its snapshots; null for a volume that has none. */
+  readonly snapshots: SnapshotStoreStatus | null;
   /** What is configured otherwise than it runs, and how to make it so. */
   readonly pending: readonly string[];
 }

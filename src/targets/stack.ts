@@ -8,12 +8,22 @@ import { UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
+import { CowCounts } from "./cow/cow-counts.ts";
+import { obeyCow, type CowOrder } from "./cow/cow-orders.ts";
+import { belowCow, type CowTarget, type FullPolicy } from "./cow/cow-target.ts";
+import { FileLossNote } from "./cow/loss-note.ts";
+import { openCow } from "./cow/open-cow.ts";
+import { readSuperblock } from "./cow/recovery.ts";
+import type { StoreOwner } from "./cow/store-file.ts";
+import { tuningFor, type Tuning } from "./cow/tuning.ts";
+import { ViewServers } from "./cow/view-server.ts";
 import { DelayTarget, type DelayOptions } from "./delay.ts";
 import { ErrorTarget, type ErrorOptions } from "./error.ts";
 import { FileTarget, type FileOptions } from "./file.ts";
 import { MemoryTarget, type MemoryOptions } from "./memory.ts";
 import { NullTarget } from "./null.ts";
 import { belowRecord, openRecord, type RecordSetup } from "./open-record.ts";
+import { DescriptorFile } from "./store-backing.ts";
 import { TraceTarget, type TraceOptions } from "./trace.ts";
 
 export type BottomOptions =
@@ -30,19 +40,64 @@ export interface RecordOptions extends RecordSetup {
   readonly isPersistentMemory: boolean;
 }
 
+/** Copy-on-write, with its store open in this process. */
+export interface CowStackOptions {
+  readonly fd: number;
+  readonly plainFd: number;
+  readonly sizeBytes: number;
+  readonly owner: StoreOwner;
+  readonly volumeBytes: number;
+  readonly blockBytes: number;
+  readonly fullPolicy: FullPolicy;
+  readonly lossNotePath: string;
+  /** Where to count (CowCounts). */
+  readonly counts: SharedArrayBuffer;
+}
+
 export interface StackOptions {
   readonly bottom: BottomOptions;
-  /** Over the bottom, below the filters. */
+  /** Over the bottom, below copy-on-write. */
   readonly record: RecordOptions | null;
+  /** Below the filters. */
+  readonly cow: CowStackOptions | null;
   /** Outermost, nearest to the host, first. */
   readonly filters: readonly FilterOptions[];
 }
 
 /** The entry that a queue calls (TargetModule of ublk-ts). */
 export function openTarget(options: StackOptions, context: QueueContext): Target {
-  const { record, filters } = options;
-  const bottom = record === null ? openBottom(options, context) : openRecorded(record, options, context);
+  const { cow, filters } = options;
+  if (cow === null) return withFilters(filters, openStored(options, context), context);
+  const tuning = tuningFor(cow.blockBytes);
+  const target = openCopied(cow, tuning, openStored(options, belowCow(context, tuning)), context);
+  const views = new ViewServers(target.reader, context);
+  const top = withFilters(filters, target, context);
+  // Orders go past the filters, which know of requests alone.
+  top.obey = (order, answer) => obeyCow(target, views, order as CowOrder, answer);
+  return top;
+}
+
+function withFilters(filters: readonly FilterOptions[], bottom: Target, context: QueueContext): Target {
   return filters.reduceRight((next, filter) => openFilter(filter, next, context), bottom);
+}
+
+function openCopied(cow: CowStackOptions, tuning: Tuning, next: Target, context: QueueContext): CowTarget {
+  const file = new DescriptorFile(cow.plainFd, cow.sizeBytes);
+  const setup = {
+    file: context.useFile(cow.fd),
+    volumeBytes: cow.volumeBytes,
+    tuning,
+    fullPolicy: cow.fullPolicy,
+    lossNote: new FileLossNote(cow.lossNotePath, readSuperblock(file).salt),
+    counts: new CowCounts(cow.counts),
+  };
+  return openCow(file, cow.owner, setup, next, context);
+}
+
+/** The bottom, with its record. */
+function openStored(options: StackOptions, context: QueueContext): Target {
+  const { record } = options;
+  return record === null ? openBottom(options, context) : openRecorded(record, options, context);
 }
 
 function openRecorded(record: RecordOptions, options: StackOptions, context: QueueContext): Target {

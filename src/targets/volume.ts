@@ -10,11 +10,15 @@ import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import type { OperationName } from "../ublk/request.ts";
 import type { Limits, TargetSource } from "../ublk/target.ts";
+import { CowCounts } from "./cow/cow-counts.ts";
+import type { FullPolicy } from "./cow/cow-target.ts";
+import type { Geometry } from "./cow/layout.ts";
 import { openFileBacking } from "./file-backing.ts";
 import { memoryLimits } from "./memory.ts";
 import { nullLimits } from "./null.ts";
 import { openNvramBacking } from "./nvram-backing.ts";
-import type { BottomOptions, FilterOptions, RecordOptions, StackOptions } from "./stack.ts";
+import type { BottomOptions, CowStackOptions, FilterOptions, RecordOptions, StackOptions } from "./stack.ts";
+import { openStoreBacking } from "./store-backing.ts";
 
 export type BackingSpec =
   | { readonly kind: "file"; readonly path: string }
@@ -41,8 +45,30 @@ export interface VolumeSpec {
   readonly readOnly: boolean;
   /** The predictive record; null for a volume that has none. */
   readonly record: RecordSpec | null;
+  /** Snapshots; null for a volume that has none. */
+  readonly snapshots: SnapshotSpec | null;
   /** Outermost, nearest to the host, first. */
   readonly filters: readonly FilterSpec[];
+}
+
+/** Where the originals of a volume are kept, and what is done when there is no room for more. */
+export interface SnapshotSpec {
+  /** The store: a file or block device. */
+  readonly path: string;
+  readonly fullPolicy: FullPolicy;
+  /** Whose store it must be. */
+  readonly volume: string;
+  readonly mark: bigint;
+  /** Where a loss is noted when the store cannot be written. */
+  readonly lossNotePath: string;
+}
+
+/** The store of an open volume, for whoever wants to look at it: the counts are written by the queue's thread. */
+export interface CowView {
+  readonly path: string;
+  readonly geometry: Geometry;
+  readonly fullPolicy: FullPolicy;
+  readonly counts: CowCounts;
 }
 
 /** Where a volume's record is, and how much of it may be in the record at once. */
@@ -70,6 +96,7 @@ export interface OpenVolume extends AsyncDisposable {
   readonly limits: Limits;
   readonly source: TargetSource;
   readonly record: RecordView | null;
+  readonly cow: CowView | null;
   /** How the backing store is used, in words. */
   readonly explain: readonly string[];
   /** Measures the backing store again, for a volume that is resized. In bytes. */
@@ -83,6 +110,8 @@ const STACK_MODULE = new URL(import.meta.url.endsWith(".ts") ? "./stack.ts" : ".
 const LIMIT_CHUNKS_MIN = 144;
 /** The largest discard is this part of the record. */
 const REQUEST_SHARE = 4;
+/** Blocks of originals that one discard may want to have moved. */
+const COW_RANGE_BLOCKS = 16_384;
 const TMPFS_MAGIC = 0x01021994;
 
 interface Bottom {
@@ -110,11 +139,19 @@ export async function openVolume(spec: VolumeSpec, { lockWaitMs = 0 } = {}): Pro
   }
   const { limits } = bottom;
   const record = spec.record === null ? null : await openRecordOf(spec.record, limits.sizeBytes, lockWaitMs, opened);
-  const options: StackOptions = { bottom: bottom.options, record: record?.options ?? null, filters };
+  const cow = spec.snapshots === null ? null : await openCowOf(spec.snapshots, limits.sizeBytes, lockWaitMs, opened);
+  const options: StackOptions = {
+    bottom: bottom.options,
+    record: record?.options ?? null,
+    cow: cow?.options ?? null,
+    filters,
+  };
   const held = opened.move();
+  const recorded = record === null ? limits : withinRecord(limits, record.view);
   return {
-    limits: record === null ? limits : withinRecord(limits, record.view),
+    limits: cow === null ? recorded : withRanges(recorded, cow.view.geometry.blockBytes * COW_RANGE_BLOCKS),
     record: record?.view ?? null,
+    cow: cow?.view ?? null,
     explain: bottom.explain,
     source: { module: STACK_MODULE, options },
     measure: () => bottom.measure(),
@@ -146,9 +183,33 @@ async function openRecordOf(
   };
 }
 
+async function openCowOf(
+  { path, fullPolicy, volume, mark, lossNotePath }: SnapshotSpec,
+  volumeBytes: number,
+  lockWaitMs: number,
+  opened: AsyncDisposableStack,
+): Promise<{ view: CowView; options: CowStackOptions }> {
+  const owner = { volume, mark };
+  const { fd, plainFd, sizeBytes, store } = opened.use(await openStoreBacking(path, owner, lockWaitMs));
+  const { geometry } = store.layout;
+  const counts = new CowCounts();
+  const { blockBytes } = geometry;
+  return {
+    view: { path, geometry, fullPolicy, counts },
+    options: {
+      ...{ fd, plainFd, sizeBytes, owner, volumeBytes, blockBytes, fullPolicy, lossNotePath },
+      counts: counts.shared,
+    },
+  };
+}
+
 /** No request may want more of the record than it can ever give. */
 function withinRecord(limits: Limits, { limitBytes, place }: RecordView): Limits {
-  const maxBytes = Math.floor(limitBytes / REQUEST_SHARE / place.chunkBytes) * place.chunkBytes;
+  return withRanges(limits, Math.floor(limitBytes / REQUEST_SHARE / place.chunkBytes) * place.chunkBytes);
+}
+
+/** Discards and zeroes of at most so many bytes. */
+function withRanges(limits: Limits, maxBytes: number): Limits {
   const { discard, writeZeroesMaxBytes } = limits;
   return {
     ...limits,

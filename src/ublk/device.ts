@@ -265,6 +265,13 @@ export class Device implements AsyncDisposable {
     await this.#all("resized");
   }
 
+  /** Gives an order to the target of the first queue; gives its answer. Rejects where the queue ends before it. */
+  async order(order: unknown): Promise<unknown> {
+    const [first] = this.#threads;
+    if (first === undefined) throw new UblkError("EGONE", `Device ${this.id} is stopped`);
+    return first.ask(order);
+  }
+
   /**
    * Stops and removes the device, whoever has it open: see devices.ts for who that is. What a file system holds dirty on
    * a recoverable device is lost, so sync first.

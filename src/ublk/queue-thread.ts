@@ -20,6 +20,8 @@ export interface QueueThread {
   readonly ended: Promise<unknown>;
   expect(type: QueueReport["type"]): Promise<void>;
   order(order: QueueOrder): void;
+  /** Gives the target an order, once requests are being served; gives its answer. */
+  ask(order: unknown): Promise<unknown>;
 }
 
 const WORKER_URL = new URL(
@@ -43,11 +45,15 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
     found.promise.catch(() => undefined);
     return found;
   };
+  /** Orders that the target has not answered, by their number. */
+  const asked = new Map<number, PromiseWithResolvers<unknown>>();
+  let lastAsked = 0;
   const end = Promise.withResolvers<undefined>();
   end.promise.catch(() => undefined);
   const finish = (error: UblkError | undefined): void => {
     const reason = error ?? new UblkError("EQUEUE", `Queue ${data.queue} of device ${data.device} has ended`);
     for (const waiter of waiting.values()) waiter.reject(reason);
+    for (const waiter of asked.values()) waiter.reject(reason);
     if (failed === undefined) failed = reason;
     if (error === undefined) end.resolve(undefined);
     else end.reject(error);
@@ -55,9 +61,10 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
   worker.on("message", (message: QueueReport) => {
     if (message.type === "failed") failed = new UblkError(message.code ?? "EQUEUE", message.message);
     else if (message.type === "ended") hasEnded = true;
-    else {
-      settle(message.type).resolve(undefined);
-    }
+    else if (message.type === "answer") {
+      asked.get(message.id)?.resolve(message.answer);
+      asked.delete(message.id);
+    } else settle(message.type).resolve(undefined);
   });
   worker.on("error", (cause) => {
     failed = new UblkError("EQUEUE", messageOf(cause), { cause });
@@ -65,6 +72,10 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
   worker.on("exit", () => {
     finish(failed ?? (hasEnded ? undefined : new UblkError("EQUEUE", "its thread ended without a word")));
   });
+  const order = (given: QueueOrder): void => {
+    worker.postMessage(given);
+    signalEvent(wakeEvent);
+  };
   return {
     wakeEvent,
     statistics,
@@ -74,9 +85,14 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
       await settle(type).promise;
       waiting.delete(type);
     },
-    order: (order) => {
-      worker.postMessage(order);
-      signalEvent(wakeEvent);
+    order,
+    ask: async (given) => {
+      if (failed !== undefined) throw failed;
+      const id = ++lastAsked;
+      const answer = Promise.withResolvers<unknown>();
+      asked.set(id, answer);
+      order({ type: "target", id, order: given });
+      return answer.promise;
     },
   };
 }

@@ -29,11 +29,15 @@ export interface QueueWorkerData {
 
 /** What the device tells the thread. */
 export type QueueOrder =
-  { readonly type: "fetch" } | { readonly type: "resize"; readonly sizeBytes: number } | { readonly type: "quit" };
+  | { readonly type: "fetch" }
+  | { readonly type: "resize"; readonly sizeBytes: number }
+  | { readonly type: "target"; readonly id: number; readonly order: unknown }
+  | { readonly type: "quit" };
 
 /** What the thread tells the device. */
 export type QueueReport =
   | { readonly type: "opened" | "fetched" | "resized" | "ended" }
+  | { readonly type: "answer"; readonly id: number; readonly answer: unknown }
   | { readonly type: "failed"; readonly code: string | undefined; readonly message: string };
 
 const CAP_SYS_ADMIN = 21;
@@ -65,6 +69,9 @@ function obeyOrders(queue: Queue): void {
       case "resize":
         queue.resize(order.sizeBytes);
         report({ type: "resized" });
+        break;
+      case "target":
+        queue.obey(order.order, (answer) => report({ type: "answer", id: order.id, answer }));
         break;
       case "quit":
         queue.stop();

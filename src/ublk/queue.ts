@@ -193,6 +193,13 @@ export class Queue implements Layer, CompletionHandler, Disposable {
     this.#target?.resized?.(sizeBytes);
   }
 
+  /** Hands an order of the owner to the target. Throws EOPNOTSUPP where it takes none. */
+  obey(order: unknown, answer: (answer: unknown) => void): void {
+    const target = this.#target;
+    if (target?.obey === undefined) throw new UblkError("EOPNOTSUPP", "The target takes no orders");
+    target.obey(order, answer);
+  }
+
   /** A command of a tag has completed: the tag has a request, or the kernel takes it back. */
   completed(tag: number, result: number): void {
     if (result !== IO_RESULT.OK) {

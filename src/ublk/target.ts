@@ -36,6 +36,11 @@ export interface Target {
   submit(request: Request): void;
   /** The device has another size from now on. */
   resized?(sizeBytes: number): void;
+  /**
+   * Carries out an order of the device's owner (Device.order), which means something to the two of them alone, and answers it
+   * once, now or later. Order and answer cross between threads by structured clone.
+   */
+  obey?(order: unknown, answer: (answer: unknown) => void): void;
   /** No request will come any more; nothing of the target may be under way when this returns. */
   close?(): void;
 }

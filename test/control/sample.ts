@@ -1,6 +1,7 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
-import type { ControlledVolume } from "../../src/control/api.ts";
+import type { ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
+import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
 import { Operation } from "../../src/ublk/request.ts";
 import { QueueStatistics, summarise } from "../../src/ublk/statistics.ts";
@@ -31,6 +32,34 @@ const sampleRecord: RecordStatus = {
   },
 };
 
+const sampleStore: SnapshotStoreStatus = {
+  store: "/srv/data.store",
+  blockBytes: 16384,
+  sizeBytes: 2 ** 30,
+  usedBytes: 2 ** 24,
+  whenFull: "invalidate",
+  counts: {
+    held: 1100,
+    holding: 2,
+    moved: 1024,
+    readBytes: 2 ** 24,
+    writtenBytes: 2 ** 24 + 2 ** 18,
+    relocated: 5,
+    lost: 0,
+    givenUp: 1,
+    usedSlots: 1024,
+    freeSlots: 64_512,
+  },
+};
+
+const sampleSnapshot: SnapshotRow = {
+  name: "monday",
+  created: "2026-01-02T03:04:05.678Z",
+  sizeBytes: 2 ** 30,
+  state: "valid",
+  device: null,
+};
+
 export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus {
   const queue = new QueueStatistics();
   for (let us = 1; us <= 100; us++) queue.count(Operation.WRITE, 4096, 0, us);
@@ -54,6 +83,7 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
     memory: { residentBytes: 80 * 2 ** 20, buffersLocked: true, ioFlusher: true },
     statistics: summarise([queue]),
     record: sampleRecord,
+    snapshots: sampleStore,
     pending: [],
     ...changes,
   };
@@ -74,6 +104,29 @@ export class SampleVolume implements ControlledVolume {
     this.#note("record");
     return { status: sampleRecord, cellBytes: 2 ** 20, cells: "..prow" };
   }
+
+  readonly snapshots: ControlledSnapshots = {
+    list: () => {
+      this.#note("snapshots");
+      return Promise.resolve({ store: sampleStore, snapshots: [sampleSnapshot] });
+    },
+    create: (name) => {
+      this.#note(`create ${name}`);
+      return Promise.resolve({ ...sampleSnapshot, name });
+    },
+    drop: (name) => {
+      this.#note(`drop ${name}`);
+      return Promise.resolve();
+    },
+    export: (name) => {
+      this.#note(`export ${name}`);
+      return Promise.resolve({ ...sampleSnapshot, name, device: "/dev/ublkb4" });
+    },
+    unexport: (name, force) => {
+      this.#note(`unexport ${name} ${force}`);
+      return Promise.resolve();
+    },
+  };
 
   async stop(force: boolean): Promise<void> {
     this.#note(`stop ${force}`);

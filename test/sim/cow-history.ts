@@ -6,8 +6,8 @@
  * way then come to its end, and goes on showing it whatever is written, or dies, afterwards.
  */
 import { FileTarget } from "../../src/targets/file.ts";
-import type { Point } from "../../src/targets/cow/catalog.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
+import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
 import { openCow } from "../../src/targets/cow/open-cow.ts";
 import { createStore } from "../../src/targets/cow/store-file.ts";
@@ -58,6 +58,13 @@ function planOf(random: Random): Plan {
   };
 }
 
+/** A read of a point. */
+interface View {
+  readonly name: string;
+  readonly sector: number;
+  readonly request: Request;
+}
+
 /** What a point must show. */
 interface Expected {
   readonly epoch: number;
@@ -67,7 +74,7 @@ interface Expected {
   readonly underWay: Set<number>;
   /** It is being taken, or dropped. */
   isAsked: boolean;
-  state: "being taken" | "taken" | "being dropped" | "given up";
+  state: "being taken" | "taken" | "being dropped" | "being given up" | "given up";
 }
 
 export class CowHistory implements Layer {
@@ -79,15 +86,19 @@ export class CowHistory implements Layer {
   readonly #storage: SimMemory;
   readonly #host: Host;
   readonly #expected = new Map<string, Expected>();
+  readonly #note = {
+    isThere: false,
+    write: () => void (this.#note.isThere = true),
+    clear: () => void (this.#note.isThere = false),
+  };
+  #counts = new CowCounts();
   #engine: CowTarget | undefined;
-  #lossNoted = false;
   #names = 0;
   #stepsLeft = 0;
   /** Points that are being taken or dropped. */
   #asked = 0;
   /** Reads of points that are under way, by slot. */
-  readonly #views: ({ readonly name: string; readonly sector: number; readonly request: Request } | undefined)[] =
-    new Array(DEPTH).fill(undefined);
+  readonly #views: (View | undefined)[] = new Array<View | undefined>(DEPTH).fill(undefined);
   readonly reached = {
     powerCuts: 0,
     kills: 0,
@@ -165,17 +176,18 @@ export class CowHistory implements Layer {
       this.#die(world, random.chance(0.6) ? "power cut" : "kill");
     } finally {
       this.reached.answers = this.#host.answers;
-      const { moved = 0, relocated = 0, heldWrites = 0 } = this.#engine?.counts ?? {};
+      const { moved, relocated, held, givenUp } = this.#counts.read();
       this.reached.moved += moved;
       this.reached.relocated += relocated;
-      this.reached.held += heldWrites;
-      this.#engine = undefined;
+      this.reached.held += held;
+      this.reached.givenUp += givenUp;
     }
   }
 
   #start(world: World): CowTarget {
     this.#tell(() => "the daemon starts");
     this.#asked = 0;
+    this.#counts = new CowCounts();
     const context = world.context(DEPTH);
     const tuning = { groups: 2, groupBlocks: this.#plan.groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
     const file = new FileTarget(
@@ -187,14 +199,8 @@ export class CowHistory implements Layer {
       volumeBytes: this.#plan.sectors * SECTOR_BYTES,
       tuning,
       fullPolicy: this.#plan.fullPolicy,
-      isLost: this.#lossNoted,
-      lossNote: {
-        write: (done: () => void) => {
-          this.#lossNoted = true;
-          done();
-        },
-      },
-      onGivenUp: (points: readonly Point[]) => this.#givenUp(points),
+      lossNote: this.#note,
+      counts: this.#counts,
     };
     const engine = openCow(this.#storage, OWNER, options, file, context);
     this.#engine = engine;
@@ -242,13 +248,18 @@ export class CowHistory implements Layer {
     return this.#plan.segments < 60 || this.#plan.slotsPerSegment < 33 || this.#plan.faults.failures > 0;
   }
 
-  #givenUp(points: readonly Point[]): void {
-    if (!this.#mayGiveUp()) throw new Error(`points were given up without a reason: ${points[0]?.state}`);
-    for (const { name, state } of points) {
-      this.#tell(() => `point ${name} is given up: ${state}`);
-      this.reached.givenUp++;
+  /** Points that the engine has given up by itself. */
+  #lookAtPoints(): void {
+    for (const { name, state, epoch } of this.#engine?.points ?? []) {
       const expected = this.#expected.get(name);
-      if (expected !== undefined) expected.state = "given up";
+      if (state === "valid" || expected === undefined || expected.state === "given up") continue;
+      if (this.#engine?.leaving.includes(epoch) === true) {
+        expected.state = "being given up";
+        continue;
+      }
+      if (!this.#mayGiveUp()) throw new Error(`point ${name} was given up without a reason: ${state}`);
+      this.#tell(() => `point ${name} is given up: ${state}`);
+      expected.state = "given up";
     }
   }
 
@@ -269,6 +280,7 @@ export class CowHistory implements Layer {
       else if (!world.isIdle) world.complete();
     }
     world.endBatch();
+    this.#lookAtPoints();
     this.#step();
   }
 
@@ -355,6 +367,7 @@ export class CowHistory implements Layer {
     const expected = this.#expected.get(view.name);
     this.#tell(() => `answer of ${view.name}, ${view.sector}: ${result}`);
     if (result < 0) {
+      this.#lookAtPoints();
       const { failures, readFailures = 0 } = this.#plan.faults;
       if (expected?.state === "taken" && failures === 0 && readFailures === 0) {
         throw new Error(`point ${view.name} cannot be read: ${result}`);
@@ -394,9 +407,7 @@ export class CowHistory implements Layer {
 
   #stop(engine: CowTarget, world: World, isLast: boolean): void {
     const isBusy = (): boolean =>
-      this.#host.inFlight > 0 ||
-      this.#views.some((view) => view !== undefined) ||
-      this.#asked > 0;
+      this.#host.inFlight > 0 || this.#views.some((view) => view !== undefined) || this.#asked > 0;
     for (let rounds = 0; isBusy(); rounds++) {
       if (rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
       if (!world.isIdle) world.complete();
@@ -410,7 +421,7 @@ export class CowHistory implements Layer {
         world.complete();
         world.endBatch();
       }
-      if (engine.usedSlots > 0) throw new Error(`${engine.usedSlots} slots are wanted by nobody, but not free`);
+      if (engine.versions > 0) throw new Error(`${engine.versions} originals are wanted by nobody, but kept`);
     }
     engine.close();
     this.reached.cleanStops++;

@@ -160,7 +160,9 @@ export class World implements Io {
 
   /** Who has asked for a change of the store that is under way: the indices that were given. */
   get changing(): Set<number> {
-    const changes = this.#pending.filter(({ kind, file }) => file === DATA_FILE && (kind === "write" || kind === "zero"));
+    const changes = this.#pending.filter(
+      ({ kind, file }) => file === DATA_FILE && (kind === "write" || kind === "zero"),
+    );
     return new Set(changes.map(({ index }) => index));
   }
 
@@ -190,8 +192,7 @@ export class World implements Io {
     const { kind, length } = pending;
     if (kind === "turn") return 0;
     const { failures, readFailures = 0 } = this.#faults;
-    const fails =
-      kind === "read" ? readFailures > 0 && this.random.chance(readFailures) : this.random.chance(failures);
+    const fails = kind === "read" ? readFailures > 0 && this.random.chance(readFailures) : this.random.chance(failures);
     if (fails) {
       if (kind !== "flush" && kind !== "read") this.#partly(pending);
       return -ERRNO.EIO;

@@ -61,6 +61,7 @@ export function fileVolume(path: string, changes: Partial<VolumeSpec> = {}): Vol
     logicalBlockBytes: 512,
     readOnly: false,
     record: null,
+    snapshots: null,
     filters,
     ...changes,
   };

@@ -55,16 +55,7 @@ export class CatalogFile implements CompletionHandler {
     const used = encodeCatalog(new Uint8Array(this.#memory.buffer, 0, geometry.catalogBytes), this.#salt, content);
     const length = Math.ceil(used / geometry.sectorBytes) * geometry.sectorBytes;
     const offset = this.#layout.catalogOffset(sequence % 2);
-    this.#io.transfer(
-      OPCODE.WRITE,
-      this.#file,
-      offset,
-      this.#memory.address,
-      length,
-      RWF_DSYNC,
-      this.#handler,
-      length,
-    );
+    this.#io.transfer(OPCODE.WRITE, this.#file, offset, this.#memory.address, length, RWF_DSYNC, this.#handler, length);
   }
 
   /** `length` is that of the write. */

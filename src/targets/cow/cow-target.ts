@@ -4,7 +4,7 @@
  * Invariants. R4: an overwrite is passed on only when each of its blocks has a version that is durable, or that no point
  * wants. Reads are never held. A point shows exactly the writes that had been passed on when it was taken: what was under way
  * then ends before any of their blocks is moved for it. The host never hears of a store that is full or broken: points are
- * given up instead, and that is durable before the first original is (RecordedLoss where the store itself cannot be written).
+ * given up instead, and that is durable before the first original is (LossNote, where the store itself cannot be written).
  */
 import { ERRNO } from "../../ublk/errors.ts";
 import { Operation, Request, type Layer } from "../../ublk/request.ts";
@@ -13,6 +13,7 @@ import { CatalogFile } from "./catalog-file.ts";
 import type { Point } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
 import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
+import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
 import { Mover } from "./mover.ts";
@@ -29,8 +30,11 @@ export type FullPolicy = "invalidate" | "stall";
 
 /** Where it is noted that a store's points are worth nothing any more, when the store cannot be written. */
 export interface LossNote {
-  /** `done` is called when the note is durable. */
-  write(done: () => void): void;
+  /** Some earlier process has written it, and nobody has cleared it since. */
+  readonly isThere: boolean;
+  /** It is durable when this returns. */
+  write(): void;
+  clear(): void;
 }
 
 export interface CowSetup {
@@ -43,10 +47,7 @@ export interface CowSetup {
   readonly tuning: Tuning;
   readonly fullPolicy: FullPolicy;
   readonly lossNote: LossNote;
-  /** Such a note was found: no point of the store is worth anything. */
-  readonly isLost: boolean;
-  /** Told when points were given up. */
-  readonly onGivenUp: (points: readonly Point[]) => void;
+  readonly counts: CowCounts;
 }
 
 /** What a target below copy-on-write is opened with: room for requests beside the host's. */
@@ -91,12 +92,10 @@ export class CowTarget implements Target, Layer {
   #isFailed = false;
   readonly #isReady = (request: Request): boolean => this.#isSettled(request);
   readonly #go = (request: Request): void => this.#pass(request);
-  /** Writes that had to wait. */
-  heldWrites = 0;
 
   /** `next` has been opened with `belowCow`. */
   constructor(setup: CowSetup, next: Target, context: TargetContext) {
-    const { layout, salt, recovered, file, volumeBytes, tuning } = setup;
+    const { layout, salt, recovered, file, volumeBytes, tuning, counts } = setup;
     const { blockBytes } = layout.geometry;
     this.#setup = setup;
     this.#next = next;
@@ -106,7 +105,7 @@ export class CowTarget implements Target, Layer {
     this.#points = new Points(recovered.catalog.points, recovered.lastEpoch);
     this.#store = new OriginalStore(layout, salt, context.ring, file, recovered);
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
-    const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning };
+    const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
     this.reader = new PointReader({ ...parts, firstSlot: context.depth + tuning.groups * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
@@ -123,7 +122,7 @@ export class CowTarget implements Target, Layer {
     for (const { block, source } of this.#torn) if (source === FROM_VOLUME) this.#map.begin(block);
     this.#mover.whenMoved = (result) => this.#moved(result);
     context.afterBatch(() => this.#turn());
-    if (setup.isLost) this.#giveUpAll("failed");
+    if (setup.lossNote.isThere) this.#giveUpAll("failed");
     else if (recovered.isDamaged) this.#giveUpAll("damaged");
     this.#sweeper.start();
   }
@@ -146,7 +145,7 @@ export class CowTarget implements Target, Layer {
       this.#pass(request);
       return;
     }
-    this.heldWrites++;
+    this.#setup.counts.add(COW_COUNT.held);
     this.#held.hold(request);
   }
 
@@ -200,11 +199,19 @@ export class CowTarget implements Target, Layer {
     if (this.#draining === 0 && !this.#isFailed) {
       this.#takeTorn();
       this.#takeHeld();
-      if (this.#isShort) this.#relieve();
-      this.#cleaner.turn(this.#isShort);
+      this.#makeRoom();
       this.#mover.start();
     }
     if (this.#held.count > 0) this.#release();
+    this.#publish();
+  }
+
+  #publish(): void {
+    const { counts } = this.#setup;
+    counts.set(COW_COUNT.holding, this.#held.count);
+    counts.set(COW_COUNT.writtenBytes, this.#store.writtenBytes);
+    counts.set(COW_COUNT.usedSlots, this.#map.count);
+    counts.set(COW_COUNT.freeSlots, this.#store.room);
   }
 
   /** The mover takes another original: but some room is kept, in which room can be made. */
@@ -261,10 +268,12 @@ export class CowTarget implements Target, Layer {
     this.#release();
   }
 
-  /** The store has no room for what must be moved. */
-  #relieve(): void {
+  /** Where somebody waits for room, this gives up the oldest point, if no room can be made in another way. */
+  #makeRoom(): void {
+    this.#cleaner.turn(this.#isShort);
+    if (!this.#isShort || this.#setup.fullPolicy === "stall") return;
     const isBusy = this.#isGivingUp || this.#sweeper.isRunning || !this.#mover.isIdle || this.#cleaner.canGain;
-    if (isBusy || this.#setup.fullPolicy === "stall") return;
+    if (isBusy) return;
     const oldest = this.#points.oldestValid;
     if (oldest !== undefined) this.#giveUp("full", (point) => point === oldest);
   }
@@ -280,40 +289,42 @@ export class CowTarget implements Target, Layer {
   }
 
   #giveUp(state: Exclude<Point["state"], "valid">, chosen: (point: Point) => boolean): void {
-    const given = this.#points.all.filter((point) => point.state === "valid" && chosen(point));
-    this.#points.giveUp(state, chosen);
+    const given = this.#points.giveUp(state, chosen);
     this.#isGivingUp = true;
     const { leaving } = this.#points;
     this.#catalog.save((result) => {
-      if (result === 0) this.#givenUp(given, leaving);
-      else if (this.#isFailed) this.#setup.lossNote.write(() => this.#givenUp(given, leaving));
-      else {
+      const { lossNote } = this.#setup;
+      if (result === 0 || this.#isFailed) {
+        if (result !== 0) lossNote.write();
+        else if (lossNote.isThere) lossNote.clear();
+        this.#givenUp(given, leaving);
+      } else {
         this.#isGivingUp = false;
         this.#fail();
       }
     });
   }
 
-  #givenUp(points: readonly Point[], leaving: readonly number[]): void {
+  #givenUp(count: number, leaving: readonly number[]): void {
     this.#isGivingUp = false;
     this.#points.endLeaving(leaving);
-    this.#setup.onGivenUp(points);
+    this.#setup.counts.add(COW_COUNT.givenUp, count);
     this.#sweeper.start();
     this.#release();
-  }
-
-  get counts(): { moved: number; relocated: number; heldWrites: number } {
-    const { moved, relocated } = this.#mover;
-    return { moved, relocated, heldWrites: this.heldWrites };
   }
 
   get tornAtStart(): number {
     return this.#setup.recovered.torn.length;
   }
 
-  /** Slots of the store that hold something that is wanted. */
-  get usedSlots(): number {
+  /** Originals that are kept. */
+  get versions(): number {
     return this.#map.count;
+  }
+
+  /** Epochs of points that are being dropped or given up, until that is durable. */
+  get leaving(): readonly number[] {
+    return this.#points.leaving;
   }
 
   get lastEpoch(): number {

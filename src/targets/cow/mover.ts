@@ -10,6 +10,7 @@ import { OPCODE } from "../../ublk/abi.ts";
 import type { CompletionHandler } from "../../ublk/io.ts";
 import { Operation, type Layer, type Request, type Submission } from "../../ublk/request.ts";
 import type { TargetContext } from "../../ublk/target.ts";
+import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { FROM_VOLUME, Group } from "./group.ts";
 import type { OriginalStore } from "./original-store.ts";
 import type { Points } from "./points.ts";
@@ -24,6 +25,7 @@ export interface MoverParts {
   readonly next: Submission;
   readonly volumeBytes: number;
   readonly tuning: Tuning;
+  readonly counts: CowCounts;
   /** The first of its slots in `next`. */
   readonly firstSlot: number;
 }
@@ -42,10 +44,6 @@ export class Mover implements Layer, CompletionHandler {
   readonly #appended = (result: number): void => this.#end(result);
   /** Told when a group has ended, with 0 or a negative errno: its blocks are settled, or are pending no more. */
   whenMoved: (result: number) => void = () => undefined;
-  /** Originals moved, and blocks copied within the store. */
-  moved = 0;
-  relocated = 0;
-  readBytes = 0;
 
   constructor(parts: MoverParts, context: TargetContext) {
     this.#parts = parts;
@@ -146,7 +144,7 @@ export class Mover implements Layer, CompletionHandler {
     request.length = Math.min(count * this.#blockBytes, volumeBytes - request.offset);
     // The volume's last block may be no whole one.
     if (request.length < count * this.#blockBytes) (group.views[at + count - 1] as Uint8Array).fill(0);
-    this.readBytes += request.length;
+    this.#parts.counts.add(COW_COUNT.readBytes, request.length);
     request.pass(next, this);
   }
 
@@ -182,6 +180,7 @@ export class Mover implements Layer, CompletionHandler {
   }
 
   #lose(group: Group, at: number): void {
+    this.#parts.counts.add(COW_COUNT.lost);
     group.flags[at] = ENTRY_FLAG.LOST;
     (group.views[at] as Uint8Array).fill(0);
   }
@@ -219,14 +218,8 @@ export class Mover implements Layer, CompletionHandler {
     const epoch = group.epochs[at] as number;
     const older = map.older(version);
     if (result === 0) {
-      this.moved++;
-      map.settle(
-        version,
-        epoch,
-        group.slots[at] as number,
-        group.checksums[at] as number,
-        group.flags[at] as number,
-      );
+      this.#parts.counts.add(COW_COUNT.moved);
+      map.settle(version, epoch, group.slots[at] as number, group.checksums[at] as number, group.flags[at] as number);
       // Whoever wanted it may have gone meanwhile.
       if (points.isWanted(older === NONE ? 0 : map.epoch(older), epoch)) return;
     }
@@ -244,7 +237,7 @@ export class Mover implements Layer, CompletionHandler {
       store.segments.unwant(store.layout.segmentOf(slot));
       return;
     }
-    this.relocated++;
+    this.#parts.counts.add(COW_COUNT.relocated);
     map.move(version, slot, group.flags[at] as number, group.checksums[at] as number);
     store.segments.unwant(store.layout.segmentOf(source));
   }

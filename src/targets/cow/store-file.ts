@@ -31,7 +31,10 @@ export function geometryFor(sizeBytes: number, blockBytes: number, sectorBytes: 
   const segments = Layout.segmentsWithin(sizeBytes, rest);
   if (segments < SEGMENTS_MIN) {
     const wanted = new Layout({ ...rest, segments: SEGMENTS_MIN }).sizeBytes;
-    throw new UblkError("ESIZE", `a store with blocks of ${blockBytes} bytes needs ${wanted} bytes, found ${sizeBytes}`);
+    throw new UblkError(
+      "ESIZE",
+      `a store with blocks of ${blockBytes} bytes needs ${wanted} bytes, found ${sizeBytes}`,
+    );
   }
   return { ...rest, segments };
 }

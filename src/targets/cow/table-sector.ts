@@ -70,14 +70,7 @@ export class TableSector {
   }
 
   /** Writes the header and the checksum, over the first `count` entries and what is behind them. */
-  seal(
-    sequence: number,
-    index: number,
-    count: number,
-    durable: number,
-    settled: number,
-    durableBefore: number,
-  ): void {
+  seal(sequence: number, index: number, count: number, durable: number, settled: number, durableBefore: number): void {
     const view = this.#view;
     view.setUint32(0, MAGIC, true);
     view.setUint32(4, this.#salt, true);

@@ -1,0 +1,40 @@
+/** What the commands' pages have in common. */
+import type { Argv } from "yargs";
+import { parseSize } from "../control/sizes.ts";
+import { configFile } from "../control/config.ts";
+import { UblkError } from "../ublk/errors.ts";
+
+/** What a command does, unless its line is only being completed. */
+export type Act = <A>(action: (given: A) => unknown) => (given: A) => Promise<void>;
+
+/** The page of one command: how it is written, what it does in sentences, examples. */
+export function page<T>(
+  command: Argv<T>,
+  form: string,
+  about: readonly string[],
+  ...examples: [string, string][]
+): Argv<T> {
+  return command
+    .usage(`$0 ${form}\n\n${about.join("\n")}`)
+    .example(examples)
+    .epilogue("Exit status: 0 done, 1 failed, 2 wrong usage.");
+}
+
+export function withName<T>(command: Argv<T>): Argv<T & { name: string }> {
+  return command.positional("name", { type: "string", demandOption: true, describe: "name of the volume" });
+}
+
+/** Bytes; undefined where nothing is given. Throws EUSAGE. */
+export function sizeArgument(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const bytes = parseSize(text);
+  if (bytes === undefined || bytes === 0) {
+    throw new UblkError("EUSAGE", `wanted a size such as 10GiB, found "${text}"`);
+  }
+  return bytes;
+}
+
+/** Commands that talk to a daemon mean a volume by its name; the name is checked like that of a file. Throws ConfigError. */
+export function volumeName(name: string): string {
+  return configFile(name).name;
+}

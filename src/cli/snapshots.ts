@@ -1,0 +1,190 @@
+/** `sluice snapshot`: its commands, and what they print. */
+import type { Argv } from "yargs";
+import { askSnapshot, askSnapshotDelete, askSnapshots, askSnapshotUnexport } from "../control/client.ts";
+import { readConfig } from "../control/config.ts";
+import { ownerOf } from "../control/identity.ts";
+import { formatSize } from "../control/sizes.ts";
+import type { SnapshotList, SnapshotStoreStatus } from "../control/snapshot-status.ts";
+import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN } from "../targets/cow/store-file.ts";
+import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
+import { UblkError } from "../ublk/errors.ts";
+import { print, table } from "./output.ts";
+import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+
+const BLOCK_BYTES = 16 * 1024;
+
+function withSnapshot<T>(command: Argv<T>): Argv<T & { name: string; snapshot: string }> {
+  return withName(command).positional("snapshot", {
+    type: "string",
+    demandOption: true,
+    describe: "name of the snapshot",
+  });
+}
+
+/** The commands below `sluice snapshot`. */
+export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
+  return command
+    .usage("$0 snapshot ACTION")
+    .command(
+      "init <name>",
+      "make the store that a volume's snapshots need",
+      (init) =>
+        page(
+          withName(init),
+          "snapshot init NAME [--size SIZE] [--block SIZE]",
+          [
+            "Makes the store of originals of a volume: [snapshots] in its configuration says where. A file is made",
+            "with the size that is given, all of it at once; a block device is used whole. A store that exists is",
+            "never touched.",
+          ],
+          ["$0 snapshot init data --size 20GiB", "a file with room for 20 GiB of originals"],
+          ["$0 snapshot init data --block 4KiB", "a block device, for random writes of 4 KiB"],
+        )
+          .option("size", { type: "string", requiresArg: true, describe: "size of the new file" })
+          .option("block", {
+            type: "string",
+            requiresArg: true,
+            describe: "what is copied as a whole at its first overwrite, 4KiB to 1MiB (default: 16KiB)",
+          }),
+      act(async ({ name, size, block }) => {
+        const store = await initStore(name, sizeArgument(size) ?? null, blockArgument(block));
+        print(json, store, () =>
+          table([
+            ["store", `${store.path}, ${formatSize(store.sizeBytes)} in blocks of ${formatSize(store.blockBytes)}`],
+          ]),
+        );
+      }),
+    )
+    .command(
+      "create <name> <snapshot>",
+      "take a snapshot of this moment",
+      (create) =>
+        page(
+          withSnapshot(create),
+          "snapshot create NAME SNAPSHOT",
+          [
+            "Takes a snapshot of a running volume, while it goes on being written. What was acknowledged before is in",
+            "it, and survives a power cut, when this returns. A file system in it is as after a crash: freeze it",
+            "(fsfreeze) where that is not enough.",
+          ],
+          ["$0 snapshot create data before-upgrade", "now"],
+        ),
+      act(async ({ name, snapshot }) => {
+        const row = await askSnapshot(volumeName(name), "create", snapshot);
+        print(json, row, () => `${row.name}, ${formatSize(row.sizeBytes)}, ${row.created}`);
+      }),
+    )
+    .command(
+      "list <name>",
+      "the snapshots of a volume, and the room in their store",
+      (list) =>
+        page(withName(list), "snapshot list NAME", [
+          "The snapshots of a running volume, oldest first, and how full their store is.",
+        ]),
+      act(async ({ name }) => {
+        const list = await askSnapshots(volumeName(name));
+        print(json, list, () => describeList(list));
+      }),
+    )
+    .command(
+      "delete <name> <snapshot>",
+      "delete a snapshot",
+      (remove) =>
+        page(withSnapshot(remove), "snapshot delete NAME SNAPSHOT", [
+          "Deletes a snapshot; refused while it is exported. What no other snapshot wants is free soon afterwards.",
+        ]),
+      act(async ({ name, snapshot }) => {
+        await askSnapshotDelete(volumeName(name), snapshot);
+        print(json, { deleted: snapshot }, () => `${snapshot} is deleted`);
+      }),
+    )
+    .command(
+      "export <name> <snapshot>",
+      "show a snapshot as a read-only block device",
+      (show) =>
+        page(
+          withSnapshot(show),
+          "snapshot export NAME SNAPSHOT",
+          [
+            "Makes a read-only /dev/ublkbN that shows the volume as it was. Some file systems must be told that",
+            "they cannot replay their journal there, or that they have been seen already.",
+          ],
+          ["mount -o ro,noload $($0 snapshot export data monday) /mnt", "ext4"],
+          ["mount -o ro,norecovery,nouuid $($0 snapshot export data monday) /mnt", "xfs"],
+        ),
+      act(async ({ name, snapshot }) => {
+        const row = await askSnapshot(volumeName(name), "export", snapshot);
+        print(json, row, () => row.device ?? "");
+      }),
+    )
+    .command(
+      "unexport <name> <snapshot>",
+      "take the device of a snapshot away",
+      (hide) =>
+        page(withSnapshot(hide), "snapshot unexport NAME SNAPSHOT [--force]", [
+          "Takes the device away that shows a snapshot; refused while it is open or mounted.",
+        ]).option("force", { type: "boolean", default: false, describe: "even so: whoever uses it gets errors" }),
+      act(async ({ name, snapshot, force }) => {
+        await askSnapshotUnexport(volumeName(name), snapshot, force);
+        print(json, { unexported: snapshot }, () => `${snapshot} is not exported any more`);
+      }),
+    )
+    .demandCommand(1, "name an action: init, create, list, delete, export or unexport");
+}
+
+function blockArgument(text: string | undefined): number {
+  const bytes = sizeArgument(text) ?? BLOCK_BYTES;
+  if (bytes < BLOCK_BYTES_MIN || bytes > BLOCK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
+    throw new UblkError("EUSAGE", `--block: wanted a power of two from 4KiB to 1MiB, found "${text ?? ""}"`);
+  }
+  return bytes;
+}
+
+interface NewStore {
+  readonly path: string;
+  readonly blockBytes: number;
+  /** Room for originals. */
+  readonly sizeBytes: number;
+}
+
+async function initStore(nameOrPath: string, sizeBytes: number | null, blockBytes: number): Promise<NewStore> {
+  const config = await readConfig(nameOrPath);
+  const { snapshots } = config.volume;
+  if (snapshots === null) {
+    throw new UblkError(
+      "ENOENT",
+      `${config.file}: has no [snapshots]: say there where the store is to be (store = "/...")`,
+    );
+  }
+  await createStoreBacking(snapshots.path, ownerOf(config.name), { sizeBytes, blockBytes });
+  const { geometry } = await examineStore(snapshots.path);
+  const slots = geometry.segments * geometry.slotsPerSegment;
+  return { path: snapshots.path, blockBytes, sizeBytes: slots * geometry.blockBytes };
+}
+
+function describeList({ store, snapshots }: SnapshotList): string {
+  const rows = snapshots.map(({ name, created, sizeBytes, state, device }) => [
+    name,
+    created,
+    formatSize(sizeBytes),
+    state === "valid" ? "valid" : `INVALID (${state})`,
+    device ?? "-",
+  ]);
+  return [table([["SNAPSHOT", "CREATED", "SIZE", "STATE", "DEVICE"], ...rows]), "", table(storeFacts(store))].join(
+    "\n",
+  );
+}
+
+/** Rows for `sluice status` and `sluice snapshot list`. */
+export function storeFacts(store: SnapshotStoreStatus): [string, string][] {
+  const { counts, usedBytes, sizeBytes, blockBytes } = store;
+  return [
+    ["snapshots", `${store.store}, blocks of ${formatSize(blockBytes)}, when full: ${store.whenFull}`],
+    [
+      "",
+      `${formatSize(usedBytes)} of ${formatSize(sizeBytes)} in use (${((usedBytes / sizeBytes) * 100).toFixed(1)} %), ` +
+        `${counts.moved} originals moved, ${counts.held} writes waited for one, ${counts.relocated} moved within, ` +
+        `${counts.lost} lost, ${counts.givenUp} snapshots given up`,
+    ],
+  ];
+}

@@ -1,0 +1,44 @@
+/** What is told of the snapshots of a volume: GET /v1/snapshots, and a part of GET /v1/status. */
+import type { PointState } from "../targets/cow/catalog.ts";
+import type { CowNumbers } from "../targets/cow/cow-counts.ts";
+import type { CowView } from "../targets/volume.ts";
+
+export interface SnapshotRow {
+  readonly name: string;
+  /** ISO 8601. */
+  readonly created: string;
+  /** What the volume had then. */
+  readonly sizeBytes: number;
+  /** "valid", or why it was given up. */
+  readonly state: PointState;
+  /** /dev/ublkbN while it is exported. */
+  readonly device: string | null;
+}
+
+export interface SnapshotStoreStatus {
+  readonly store: string;
+  readonly blockBytes: number;
+  /** Room for originals, and how much of it is in use. What can be freed by copying within the store counts as free. */
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  readonly whenFull: "invalidate" | "stall";
+  readonly counts: CowNumbers;
+}
+
+export interface SnapshotList {
+  readonly store: SnapshotStoreStatus;
+  readonly snapshots: readonly SnapshotRow[];
+}
+
+export function snapshotStoreStatus({ path, geometry, fullPolicy, counts }: CowView): SnapshotStoreStatus {
+  const numbers = counts.read();
+  const { blockBytes, slotsPerSegment, segments } = geometry;
+  return {
+    store: path,
+    blockBytes,
+    sizeBytes: segments * slotsPerSegment * blockBytes,
+    usedBytes: numbers.usedSlots * blockBytes,
+    whenFull: fullPolicy,
+    counts: numbers,
+  };
+}

@@ -1,0 +1,223 @@
+/**
+ * The snapshots of a running volume: taken, listed, dropped, and shown as devices of their own.
+ *
+ * Invariants. A snapshot that is shown is not dropped. The device of one outlives the daemon as the volume's does: the next
+ * daemon finds it by its mark and takes it over.
+ */
+import { closeSync } from "node:fs";
+import type { CowAnswer, CowOrder, ViewBridge } from "../targets/cow/cow-orders.ts";
+import type { Point } from "../targets/cow/catalog.ts";
+import { newViewBridge, viewSource } from "../targets/cow/view-source.ts";
+import type { CowView } from "../targets/volume.ts";
+import type { ControlPlane, DeviceInfo } from "../ublk/control.ts";
+import { DEFAULT_MAX_IO_BYTES, Device } from "../ublk/device.ts";
+import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
+import { errnoText, messageOf, UblkError } from "../ublk/errors.ts";
+import type { Limits } from "../ublk/target.ts";
+import { stopCleanly } from "./clean-stop.ts";
+import { viewMark } from "./identity.ts";
+import { log } from "./log.ts";
+import { formatSize } from "./sizes.ts";
+import { snapshotStoreStatus, type SnapshotList, type SnapshotRow } from "./snapshot-status.ts";
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
+const VIEW_DEPTH = 64;
+
+interface Export {
+  readonly device: Device;
+  readonly bridge: ViewBridge;
+}
+
+export class Snapshots {
+  readonly #volume: string;
+  readonly #view: CowView;
+  readonly #device: Device;
+  readonly #ioFlusher: boolean;
+  /** By epoch. */
+  readonly #exports = new Map<number, Export>();
+  /** One thing at a time: names are checked before they are given. */
+  #last: Promise<unknown> = Promise.resolve();
+  #isFailed: (device: Device) => void;
+
+  /** `whenFailed` is told of each device that is made here, to watch over it. */
+  constructor(volume: string, view: CowView, device: Device, ioFlusher: boolean, whenFailed: (device: Device) => void) {
+    this.#volume = volume;
+    this.#view = view;
+    this.#device = device;
+    this.#ioFlusher = ioFlusher;
+    this.#isFailed = whenFailed;
+  }
+
+  async #order(order: CowOrder): Promise<readonly Point[]> {
+    const answer = (await this.#device.order(order)) as CowAnswer;
+    if ("points" in answer) return answer.points;
+    throw new UblkError("ESNAPSHOT", `Volume ${this.#volume}: ${errnoText(-answer.error)}`, { errno: -answer.error });
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(action, action);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #find(name: string): Promise<Point> {
+    const found = (await this.#order({ kind: "list" })).find((point) => point.name === name);
+    if (found === undefined) throw new UblkError("ENOENT", `Volume ${this.#volume} has no snapshot "${name}"`);
+    return found;
+  }
+
+  #row(point: Point): SnapshotRow {
+    return {
+      name: point.name,
+      created: new Date(point.createdMs).toISOString(),
+      sizeBytes: point.volumeBytes,
+      state: point.state,
+      device: this.#exports.get(point.epoch)?.device.path ?? null,
+    };
+  }
+
+  async list(): Promise<SnapshotList> {
+    const points = await this.#order({ kind: "list" });
+    return { store: snapshotStoreStatus(this.#view), snapshots: points.map((point) => this.#row(point)) };
+  }
+
+  /** Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT. */
+  create(name: string): Promise<SnapshotRow> {
+    return this.#inTurn(async () => {
+      if (!NAME.test(name)) {
+        throw new UblkError(
+          "ENAME",
+          `"${name}" is no name for a snapshot: wanted up to 63 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit`,
+        );
+      }
+      if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
+        throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
+      }
+      const [point] = await this.#order({ kind: "take", name, createdMs: Date.now() });
+      if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
+      log("info", `Snapshot ${name} is taken`);
+      return this.#row(point);
+    });
+  }
+
+  /** Drops a snapshot. Its room is free soon afterwards. Throws ENOENT, EBUSY while it is exported. */
+  drop(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const point = await this.#find(name);
+      const shown = this.#exports.get(point.epoch);
+      if (shown !== undefined) {
+        throw new UblkError(
+          "EBUSY",
+          `Snapshot "${name}" is exported as ${shown.device.path}: take it back first (sluice snapshot unexport ${this.#volume} ${name})`,
+        );
+      }
+      await this.#order({ kind: "drop", epoch: point.epoch });
+      log("info", `Snapshot ${name} is deleted`);
+    });
+  }
+
+  /** Shows a snapshot as a read-only device; gives its row. Throws ENOENT, EINVALID for one that was given up. */
+  export(name: string): Promise<SnapshotRow> {
+    return this.#inTurn(async () => {
+      const point = await this.#find(name);
+      if (point.state !== "valid") {
+        throw new UblkError("EINVALID", `Snapshot "${name}" is invalid (${point.state}): it can only be deleted`);
+      }
+      if (!this.#exports.has(point.epoch)) {
+        await this.#show(point, (bridge) =>
+          Device.create({
+            depth: VIEW_DEPTH,
+            limits: this.#limitsOf(point),
+            source: viewSource(bridge),
+            mark: viewMark(this.#volume, point.epoch),
+            recoverable: true,
+            protectMemory: this.#ioFlusher,
+          }),
+        );
+      }
+      return this.#row(point);
+    });
+  }
+
+  #limitsOf(point: Point): Limits {
+    const { limits } = this.#device;
+    return {
+      ...limits,
+      sizeBytes: point.volumeBytes,
+      readOnly: true,
+      volatileCache: false,
+      fua: false,
+      discard: null,
+      writeZeroesMaxBytes: null,
+    };
+  }
+
+  async #show(point: Point, make: (bridge: ViewBridge) => Promise<Device>): Promise<void> {
+    const bridge = newViewBridge(VIEW_DEPTH, DEFAULT_MAX_IO_BYTES);
+    const { epoch } = point;
+    try {
+      await this.#order({ kind: "attach", epoch, view: bridge });
+      const device = await make(bridge);
+      this.#exports.set(epoch, { device, bridge });
+      this.#isFailed(device);
+      log("info", `Snapshot ${point.name} is exported as ${device.path}, ${formatSize(point.volumeBytes)}`);
+    } catch (error) {
+      await this.#detach(epoch, bridge);
+      throw error;
+    }
+  }
+
+  async #detach(epoch: number, bridge: ViewBridge): Promise<void> {
+    await this.#order({ kind: "detach", epoch });
+    closeSync(bridge.askEvent);
+    closeSync(bridge.answerEvent);
+  }
+
+  /** Takes the device of a snapshot away. Throws ENOENT, EBUSY while it is in use, unless forced. */
+  unexport(name: string, force: boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      const point = await this.#find(name);
+      const shown = this.#exports.get(point.epoch);
+      if (shown === undefined) throw new UblkError("ENOENT", `Snapshot "${name}" is not exported`);
+      await this.#hide(point.epoch, shown, force);
+      log("info", `Snapshot ${name} is not exported any more`);
+    });
+  }
+
+  async #hide(epoch: number, { device, bridge }: Export, force: boolean): Promise<void> {
+    await stopCleanly(device, force);
+    this.#exports.delete(epoch);
+    await this.#detach(epoch, bridge);
+  }
+
+  /** Before the volume is stopped: its snapshots are served by it. Throws EBUSY while one is in use, unless forced. */
+  hideAll(force: boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const [epoch, shown] of [...this.#exports]) await this.#hide(epoch, shown, force);
+    });
+  }
+
+  /** Takes over the devices that the daemon before this one showed snapshots with. */
+  recoverExports(control: ControlPlane): Promise<void> {
+    return this.#inTurn(async () => {
+      const points = await this.#order({ kind: "list" });
+      for (const info of await listDevices(control)) {
+        const point = points.find(({ epoch }) => viewMark(this.#volume, epoch) === info.mark);
+        if (point !== undefined) await this.#recoverExport(control, info, point);
+      }
+    });
+  }
+
+  async #recoverExport(control: ControlPlane, info: DeviceInfo, point: Point): Promise<void> {
+    if (await isServed(info)) return;
+    try {
+      if (info.state === "dead" || point.state !== "valid") throw new UblkError("EGONE", "it cannot be served");
+      await this.#show(point, (bridge) =>
+        Device.recover(info.id, { source: viewSource(bridge), protectMemory: this.#ioFlusher }),
+      );
+    } catch (error) {
+      log("warning", `Removing device ${info.id} of snapshot ${point.name}: ${messageOf(error)}`);
+      await removeDevice(control, info.id);
+    }
+  }
+}

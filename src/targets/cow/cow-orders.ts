@@ -1,0 +1,66 @@
+/**
+ * What the owner of a volume asks of its copy-on-write, and is answered. Crosses between threads (Device.order).
+ */
+import { ERRNO } from "../../ublk/errors.ts";
+import type { Point } from "./catalog.ts";
+import type { CowTarget } from "./cow-target.ts";
+import type { ViewServers } from "./view-server.ts";
+
+export type CowOrder =
+  | { readonly kind: "list" }
+  | { readonly kind: "take"; readonly name: string; readonly createdMs: number }
+  | { readonly kind: "drop"; readonly epoch: number }
+  /** Serves a point to the thread of another device. */
+  | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
+  /** That thread has ended. */
+  | { readonly kind: "detach"; readonly epoch: number };
+
+/** The memory between a device that shows a point and the volume's own thread. */
+export interface ViewBridge {
+  readonly shared: SharedArrayBuffer;
+  readonly depth: number;
+  readonly maxIoBytes: number;
+  /** Eventfds: one wakes the volume's thread, one the thread of the device that shows the point. */
+  readonly askEvent: number;
+  readonly answerEvent: number;
+}
+
+/** A negative errno where it could not be done. */
+export type CowAnswer = { readonly error: number } | { readonly points: readonly Point[] };
+
+/** Carries out an order in the thread of the volume. */
+export function obeyCow(
+  cow: CowTarget,
+  views: ViewServers,
+  order: CowOrder,
+  answer: (answer: CowAnswer) => void,
+): void {
+  const list = (): void => answer({ points: cow.points });
+  switch (order.kind) {
+    case "list":
+      list();
+      break;
+    case "take":
+      cow.takePoint(order.name, order.createdMs, (result) => {
+        if (typeof result === "number") answer({ error: result });
+        else answer({ points: [result] });
+      });
+      break;
+    case "drop":
+      cow.dropPoint(order.epoch, (result) => {
+        if (result === 0) list();
+        else answer({ error: result });
+      });
+      break;
+    case "attach":
+      if (cow.points.some(({ epoch, state }) => epoch === order.epoch && state === "valid")) {
+        views.attach(order.epoch, order.view);
+        list();
+      } else answer({ error: -ERRNO.ENOENT });
+      break;
+    case "detach":
+      views.detach(order.epoch);
+      list();
+      break;
+  }
+}

@@ -1,0 +1,152 @@
+// vm: --disk 256M --disk 64M
+/** Snapshots of a running volume: what they show, and that they go on showing it, whatever dies. */
+import { open } from "node:fs/promises";
+import test from "ava";
+import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+
+const SIZE = 48 * MIB;
+const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
+const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
+const moved = async (name: string): Promise<number> =>
+  (await sluice<SnapshotList>(`snapshot list ${name}`)).store.counts.moved;
+/** Waits for an event, however long it takes. */
+const until = async (happens: () => Promise<boolean>): Promise<void> => {
+  while (!(await happens()));
+};
+
+test.serial("a snapshot shows what was there, under load, over SIGKILL of the daemon and a clean stop", async (t) => {
+  const path = await image("snapped", SIZE);
+  await configure("snapped", `path = "${path}"\n[snapshots]\nstore = "/dev/vda"`);
+  t.regex((await tried("bin/sluice check snapped")).output, /no whole superblock/);
+  t.regex((await tried("bin/sluice snapshot init snapped --size 1GiB")).output, /used whole: leave out the size/);
+  await sh("bin/sluice snapshot init snapped --block 4KiB");
+  t.regex((await tried("bin/sluice snapshot init snapped")).output, /exists already/);
+  const daemon = new Daemon("snapped");
+  await daemon.start();
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M oflag=direct`).catch(() => undefined);
+  const first = await hash(path);
+  t.like(await sluice<SnapshotRow>("snapshot create snapped first"), {
+    name: "first",
+    state: "valid",
+    sizeBytes: SIZE,
+  });
+  t.regex((await tried("bin/sluice snapshot create snapped first")).output, /has a snapshot "first" already/);
+  t.regex((await tried("bin/sluice snapshot create snapped 'a b'")).output, /no name for a snapshot/);
+
+  const load = new VerifiedLoad(daemon.path);
+  await until(async () => (await moved("snapped")) > 1000);
+  const { device } = await sluice<SnapshotRow>("snapshot export snapped first");
+  t.is(await hash(String(device)), first);
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  t.regex(daemon.output, /recovered/);
+  t.false(load.hasEnded);
+  // The device that shows the snapshot was there all the time.
+  t.is(await hash(String(device)), first);
+  await sh("bin/sluice snapshot create snapped second");
+  const second = await sluice<SnapshotRow>("snapshot export snapped second");
+  const secondHash = await hash(String(second.device));
+  t.not(secondHash, first);
+  const before = await moved("snapped");
+  await until(async () => (await moved("snapped")) > before + 1000);
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  t.true((await load.stop()) > 0);
+  t.is(await hash(String(second.device)), secondHash);
+  t.is(await hash(String(device)), first);
+
+  // Nothing that is in use goes away.
+  const user = await open(String(device));
+  t.regex((await tried("bin/sluice snapshot unexport snapped first")).output, /in use: open in process/);
+  t.regex((await tried("bin/sluice down snapped")).output, /in use: open in process/);
+  await user.close();
+  t.regex((await tried("bin/sluice snapshot delete snapped first")).output, /exported as/);
+  t.regex((await tried(`dd if=/dev/zero of=${String(device)} bs=4k count=1`)).output, /not permitted|Read-only/);
+
+  // A clean stop takes the devices away, and keeps the snapshots.
+  await daemon.end("SIGTERM");
+  await daemon.start();
+  t.notRegex(daemon.output, /recovered/);
+  const kept = await sluice<SnapshotList>("snapshot list snapped");
+  t.deepEqual(
+    kept.snapshots.map(({ name, state, device: shown }) => [name, state, shown]),
+    [
+      ["first", "valid", null],
+      ["second", "valid", null],
+    ],
+  );
+  const again = await sluice<SnapshotRow>("snapshot export snapped second");
+  t.is(await hash(String(again.device)), secondHash);
+  await sh("bin/sluice snapshot delete snapped first");
+  t.is(await hash(String(again.device)), secondHash);
+  await sh("bin/sluice snapshot unexport snapped second && bin/sluice snapshot delete snapped second");
+  await until(async () => (await sluice<SnapshotList>("snapshot list snapped")).store.usedBytes === 0);
+  await daemon.end("SIGTERM");
+});
+
+test.serial("a file system in a snapshot is the one that was there", async (t) => {
+  const path = await image("files", SIZE);
+  await configure("files", `path = "${path}"\n[snapshots]\nstore = "/dev/shm/files.store"`);
+  await sh("bin/sluice snapshot init files --size 80MiB");
+  const daemon = new Daemon("files");
+  await daemon.start();
+  const list = "find . -type f -exec sha256sum {} + | sort";
+  await sh(`mkfs.ext4 -q ${daemon.path} && mkdir -p /mnt/live /mnt/then && mount ${daemon.path} /mnt/live`);
+  await sh("cp -a /usr/share/zoneinfo/Europe /mnt/live && cp /bin/bash /mnt/live && sync -f /mnt/live");
+  const files = await sh(`cd /mnt/live && ${list}`);
+  await sh("bin/sluice snapshot create files then");
+  await sh("rm -r /mnt/live/Europe && dd if=/dev/urandom of=/mnt/live/bash bs=64k count=16 conv=notrunc status=none");
+  await sh("sync -f /mnt/live && fstrim /mnt/live");
+  const { device } = await sluice<SnapshotRow>("snapshot export files then");
+  await sh(`mount -o ro,noload ${String(device)} /mnt/then`);
+  t.is(await sh(`cd /mnt/then && ${list}`), files);
+  t.not(await sh(`cd /mnt/live && ${list}`), files);
+  await sh("umount /mnt/then /mnt/live");
+  await daemon.end("SIGTERM");
+});
+
+test.serial("a store that is full, or fails, costs snapshots; the host goes on and hears of nothing", async (t) => {
+  const path = await image("full", 96 * MIB);
+  await sh("dmsetup create store --table '0 131072 linear /dev/vdb 0'");
+  await configure("full", `path = "${path}"\n[snapshots]\nstore = "/dev/mapper/store"`);
+  await sh("bin/sluice snapshot init full --block 64KiB");
+  const daemon = new Daemon("full");
+  await daemon.start();
+  const states = async (): Promise<unknown> =>
+    (await sluice<SnapshotList>("snapshot list full")).snapshots.map(({ name, state }) => [name, state]);
+  const write = (what: string): Promise<string> =>
+    sh(`fio --name=w --filename=${daemon.path} --direct=1 --ioengine=libaio --iodepth=8 --bs=256k ${what}`);
+  const verified = (seed: number): string => `--rw=write --verify=crc32c --do_verify=1 --randseed=${seed}`;
+  await sh("bin/sluice snapshot create full old");
+  await write(`${verified(1)} --size=8M`);
+  await sh("bin/sluice snapshot create full new");
+  await write(`${verified(2)} --size=8M`);
+  t.deepEqual(await states(), [
+    ["old", "valid"],
+    ["new", "valid"],
+  ]);
+  await write(`${verified(3)} --size=96M`);
+  t.deepEqual(await states(), [
+    ["old", "full"],
+    ["new", "full"],
+  ]);
+  t.regex((await tried("bin/sluice snapshot export full old")).output, /is invalid \(full\)/);
+  await sh("bin/sluice snapshot delete full old && bin/sluice snapshot delete full new");
+
+  await sh("bin/sluice snapshot create full lost");
+  await write(`${verified(4)} --size=4M`);
+  t.deepEqual(await states(), [["lost", "valid"]]);
+  await sh("dmsetup suspend store && dmsetup load store --table '0 131072 error' && dmsetup resume store");
+  await write(`${verified(5)} --offset=8M --size=16M`);
+  t.deepEqual(await states(), [["lost", "failed"]]);
+  await daemon.end("SIGKILL");
+  await sh("dmsetup suspend store && dmsetup load store --table '0 131072 linear /dev/vdb 0' && dmsetup resume store");
+  await daemon.start();
+  t.deepEqual(await states(), [["lost", "failed"]], "what the store says of itself is not true any more");
+  await sh("bin/sluice snapshot delete full lost && bin/sluice snapshot create full anew");
+  await write(`${verified(6)} --size=4M`);
+  t.deepEqual(await states(), [["anew", "valid"]]);
+  await daemon.end("SIGTERM");
+});
