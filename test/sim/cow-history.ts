@@ -37,7 +37,6 @@ interface Plan {
   readonly fullPolicy: FullPolicy;
   readonly pointShare: number;
   readonly points: number;
-  readonly groupBlocks: number;
 }
 
 function planOf(random: Random): Plan {
@@ -49,12 +48,16 @@ function planOf(random: Random): Plan {
     segments: random.pick([6, 8, 20, 60]),
     lives: 1 + random.below(4),
     faults: isFaulty
-      ? { failures: random.pick([0.001, 0.02]), readFailures: random.pick([0, 0.02]), shortTransfers: 0.2 }
+      ? {
+          failures: random.pick([0.001, 0.02]),
+          readFailures: random.pick([0, 0.02]),
+          breaks: random.pick([0, 0.01]),
+          shortTransfers: 0.2,
+        }
       : { failures: 0, shortTransfers: random.pick([0, 0.2]) },
     fullPolicy: "invalidate",
     pointShare: random.pick([0.01, 0.05]),
     points: random.pick([1, 3, 8]),
-    groupBlocks: random.pick([1, 3, 16]),
   };
 }
 
@@ -157,7 +160,7 @@ export class CowHistory implements Layer {
 
   #live(isLast: boolean): void {
     const random = this.#random;
-    const faults = isLast ? { failures: 0, shortTransfers: 0 } : this.#plan.faults;
+    const faults = isLast ? { failures: 0, shortTransfers: 0 } : { ...this.#plan.faults, tears: true };
     const watcher = {
       storeChanges: () => undefined,
       changed: (slot: number, sector: number) => this.#changed(slot, sector),
@@ -189,7 +192,8 @@ export class CowHistory implements Layer {
     this.#asked = 0;
     this.#counts = new CowCounts();
     const context = world.context(DEPTH);
-    const tuning = { groups: 2, groupBlocks: this.#plan.groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
+    const groupBlocks = this.#random.pick([1, 3, 16]);
+    const tuning = { groups: 2, groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
     const file = new FileTarget(
       { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true },
       belowCow(context, tuning),

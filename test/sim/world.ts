@@ -36,6 +36,10 @@ export interface Faults {
   /** Probability that a read fails. */
   readonly readFailures?: number;
   readonly shortTransfers: number;
+  /** Probability that, with a write to a file other than the volume, such writes begin to fail for good. */
+  readonly breaks?: number;
+  /** A sector that was being written to when the power was cut may hold anything, in files other than the volume. */
+  readonly tears?: boolean;
 }
 
 export interface Watcher {
@@ -59,6 +63,8 @@ export class World implements Io {
   readonly #afterBatch: (() => void)[] = [];
   #pending: Pending[] = [];
   #nextAddress = 4096;
+  #isCut = false;
+  #isBroken = false;
   /** Changes of the store that were queued so far. */
   changes = 0;
 
@@ -191,8 +197,12 @@ export class World implements Io {
   #carryOut(pending: Pending): number {
     const { kind, length } = pending;
     if (kind === "turn") return 0;
-    const { failures, readFailures = 0 } = this.#faults;
-    const fails = kind === "read" ? readFailures > 0 && this.random.chance(readFailures) : this.random.chance(failures);
+    const { failures, readFailures = 0, breaks = 0 } = this.#faults;
+    const isStoreWrite = pending.file === NVRAM_FILE && kind === "write";
+    if (breaks > 0 && isStoreWrite) this.#isBroken ||= this.random.chance(breaks);
+    const isUnlucky =
+      kind === "read" ? readFailures > 0 && this.random.chance(readFailures) : this.random.chance(failures);
+    const fails = isUnlucky || (isStoreWrite && this.#isBroken);
     if (fails) {
       if (kind !== "flush" && kind !== "read") this.#partly(pending);
       return -ERRNO.EIO;
@@ -211,7 +221,7 @@ export class World implements Io {
   /** Some of its sectors, as a write that fails, or meets a power cut. */
   #partly(pending: Pending): void {
     const some = (): boolean => this.random.chance(0.5);
-    if (pending.file === NVRAM_FILE) this.#nvram(pending, some);
+    if (pending.file === NVRAM_FILE) this.#nvram({ ...pending, durable: false }, some);
     else this.#data({ ...pending, durable: false }, pending.length, some);
   }
 
@@ -252,13 +262,20 @@ export class World implements Io {
     }
     for (let at = 0; at < length; at += SECTOR_BYTES) {
       if (!chosen()) continue;
-      nvram.working.set(bytes.subarray(at, at + SECTOR_BYTES), offset + at);
+      nvram.working.set(this.#torn(bytes.subarray(at, at + SECTOR_BYTES)), offset + at);
       if (durable) nvram.durable.set(bytes.subarray(at, at + SECTOR_BYTES), offset + at);
     }
   }
 
+  /** A sector that a power cut meets may hold anything. */
+  #torn(sector: Uint8Array): Uint8Array {
+    if (!this.#isCut || !this.random.chance(0.2)) return sector;
+    return sector.map(() => this.random.below(256));
+  }
+
   /** What is under way ends in the middle: a power cut takes the caches as well, which the death of the process leaves. */
   end(how: "power cut" | "kill"): void {
+    this.#isCut = how === "power cut" && this.#faults.tears === true;
     for (const pending of this.#pending) {
       if (pending.kind === "write" || pending.kind === "zero") this.#partly(pending);
     }

@@ -49,8 +49,10 @@ test.serial("a snapshot shows what was there, under load, over SIGKILL of the da
   const second = await sluice<SnapshotRow>("snapshot export snapped second");
   const secondHash = await hash(String(second.device));
   t.not(secondHash, first);
+  // Killed once more while originals are being moved, now for a third one.
   const before = await moved("snapped");
-  await until(async () => (await moved("snapped")) > before + 1000);
+  await sh("bin/sluice snapshot create snapped third");
+  await until(async () => (await moved("snapped")) > before);
   await daemon.end("SIGKILL");
   await daemon.start();
   t.true((await load.stop()) > 0);
@@ -75,6 +77,7 @@ test.serial("a snapshot shows what was there, under load, over SIGKILL of the da
     [
       ["first", "valid", null],
       ["second", "valid", null],
+      ["third", "valid", null],
     ],
   );
   const again = await sluice<SnapshotRow>("snapshot export snapped second");
@@ -82,6 +85,7 @@ test.serial("a snapshot shows what was there, under load, over SIGKILL of the da
   await sh("bin/sluice snapshot delete snapped first");
   t.is(await hash(String(again.device)), secondHash);
   await sh("bin/sluice snapshot unexport snapped second && bin/sluice snapshot delete snapped second");
+  await sh("bin/sluice snapshot delete snapped third");
   await until(async () => (await sluice<SnapshotList>("snapshot list snapped")).store.usedBytes === 0);
   await daemon.end("SIGTERM");
 });

@@ -350,8 +350,7 @@ export class CowTarget implements Target, Layer {
     // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
     for (let index = 0; index < this.#held.count; index++) {
       const { slot, offset } = this.#held.at(index);
-      const first = Math.floor(offset * this.#blocksPerByte);
-      this.#settledTo[slot] = first;
+      this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);
     }
     this.#draining = this.#inFlight;
     const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
