@@ -53,7 +53,7 @@ export function factsOf(record: RecordStatus): [string, string][] {
     [
       "",
       `${counts.wanted} chunks wanted, ${counts.predicted} predicted (${counts.wasted} in vain), ${counts.removed} removed, ` +
-        `${counts.stalls} stalls, ${counts.failures} failures`,
+        `${counts.flushes} flushes of its own, ${counts.stalls} stalls, ${counts.failures} failures`,
     ],
   ];
 }

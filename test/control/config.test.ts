@@ -35,6 +35,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
       logicalBlockBytes: 512,
       readOnly: false,
       record: null,
+      snapshots: null,
       filters: [],
     },
     queues: 1,
@@ -79,6 +80,7 @@ test("every key has its effect", (t) => {
     logicalBlockBytes: 4096,
     readOnly: true,
     record: null,
+    snapshots: null,
     filters: [
       {
         kind: "error",
@@ -104,6 +106,19 @@ test("a record lies in its NVRAM file, belongs to its volume, and has a limit", 
   t.deepEqual(parsed('nvram = "/mnt/pmem/data"\nlimit = "1GiB"'), { ...record, limitBytes: GIB });
 });
 
+test("snapshots lie in their store, which belongs to the volume, and say what is done when it is full", (t) => {
+  const parsed = (text: string): unknown =>
+    parseConfig(`path = "/x"\n[snapshots]\n${text}`, "data", FILE).volume.snapshots;
+  const snapshots = {
+    path: "/srv/data.store",
+    volume: "data",
+    mark: volumeMark("data"),
+    lossNotePath: "/var/lib/sluice/data.snapshots-lost",
+  };
+  t.deepEqual(parsed('store = "/srv/data.store"'), { ...snapshots, fullPolicy: "invalidate" });
+  t.deepEqual(parsed('store = "/srv/data.store"\nwhen_full = "stall"'), { ...snapshots, fullPolicy: "stall" });
+});
+
 test("memory and null volumes have a size of their own", (t) => {
   const memory = parseConfig('target = "memory"\nsize = "1GiB"', "scratch", FILE);
   t.deepEqual(memory.volume.backing, { kind: "memory", path: "/dev/shm/sluice-scratch", sizeBytes: GIB });
@@ -116,7 +131,8 @@ const RECORD = `${P}[record]\n`;
 const ERROR = `${P}[[filter]]\nkind = "error"\n`;
 const DELAY = `${P}[[filter]]\nkind = "delay"\n`;
 const TRACE = `${P}[[filter]]\nkind = "trace"\n`;
-const TOP_KEYS = "target, path, size, logical_block_size, read_only, queues, queue_depth, device, record, filter";
+const TOP_KEYS =
+  "target, path, size, logical_block_size, read_only, queues, queue_depth, device, record, snapshots, filter";
 const OPERATIONS = '"read", "write", "flush", "discard" or "write-zeroes"';
 const ABOVE_LENGTH = 'wanted a size such as "10GiB"';
 
@@ -181,6 +197,16 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
   [`${RECORD}nvram = "data"`, 'record.nvram: wanted an absolute path, found "data"'],
   [`${RECORD}nvram = "/n"\nlimits = 1`, "record.limits: is no key here, wanted limit?"],
   [`${P}record = 1`, "record: wanted a table, headed [record], found 1"],
+  [`${P}[snapshots]\n`, "snapshots.store: wanted an absolute path, found none"],
+  [
+    `${P}[snapshots]\nstore = "/s"\nwhen_full = "drop"`,
+    'snapshots.when_full: wanted "invalidate" or "stall", found "drop"',
+  ],
+  [`${P}queues = 2\n[snapshots]\nstore = "/s"`, "queues: wanted 1 for a volume with snapshots, found 2"],
+  [
+    `${P}read_only = true\n[snapshots]\nstore = "/s"`,
+    "snapshots: are of no use to a volume that is read-only: leave out one of them",
+  ],
   [`${P}queues = 2\n[record]\nnvram = "/n"`, "queues: wanted 1 for a volume with a record, found 2"],
   [
     `${P}read_only = true\n[record]\nnvram = "/n"`,

@@ -1,4 +1,4 @@
-// vm: --disk 256M --disk 64M
+// vm: --disk 256M --disk 64M --disk 64M
 /** Snapshots of a running volume: what they show, and that they go on showing it, whatever dies. */
 import { open } from "node:fs/promises";
 import test from "ava";
@@ -89,6 +89,32 @@ test.serial("a snapshot shows what was there, under load, over SIGKILL of the da
   await until(async () => (await sluice<SnapshotList>("snapshot list snapped")).store.usedBytes === 0);
   await daemon.end("SIGTERM");
 });
+
+test.serial(
+  "an original is moved once, whatever the number of snapshots, and what that costs is counted on the disk",
+  async (t) => {
+    const path = await image("counted", SIZE);
+    await configure("counted", `path = "${path}"\n[snapshots]\nstore = "/dev/vdc"`);
+    await sh("bin/sluice snapshot init counted --block 4KiB");
+    const daemon = new Daemon("counted");
+    await daemon.start();
+    for (let number = 1; number <= 4; number++) await sh(`bin/sluice snapshot create counted s${number}`);
+    const written = async (): Promise<number> =>
+      Number((await sh("cat /sys/block/vdc/stat")).trim().split(/ +/)[6]) * 512;
+    const overwrite = `fio --name=w --filename=${daemon.path} --direct=1 --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=16M`;
+    const before = await written();
+    await sh(overwrite);
+    const { counts } = (await sluice<SnapshotList>("snapshot list counted")).store;
+    t.is(counts.moved, 4096);
+    t.is(counts.readBytes, 16 * MIB);
+    const ratio = ((await written()) - before) / (16 * MIB);
+    t.true(ratio >= 1 && ratio <= 1.05, `${ratio} bytes written for each that is overwritten`);
+    // What has been moved is not moved again.
+    await sh(overwrite);
+    t.is(await moved("counted"), 4096);
+    await daemon.end("SIGTERM");
+  },
+);
 
 test.serial("a file system in a snapshot is the one that was there", async (t) => {
   const path = await image("files", SIZE);

@@ -281,6 +281,10 @@ export class CowTarget implements Target, Layer {
   #fail(): void {
     if (this.#isFailed) return;
     this.#isFailed = true;
+    // What was torn cannot be moved any more; the next recovery finds it again.
+    for (const { block, source } of this.#torn.splice(0)) {
+      if (source === FROM_VOLUME) this.#map.remove(this.#map.newest(block));
+    }
     this.#giveUpAll("failed");
   }
 
