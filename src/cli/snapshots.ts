@@ -1,6 +1,12 @@
 /** `sluice snapshot`: its commands, and what they print. */
 import type { Argv } from "yargs";
-import { askSnapshot, askSnapshotDelete, askSnapshots, askSnapshotUnexport } from "../control/client.ts";
+import {
+  askSnapshot,
+  askSnapshotDelete,
+  askSnapshotDiff,
+  askSnapshots,
+  askSnapshotUnexport,
+} from "../control/client.ts";
 import { readConfig } from "../control/config.ts";
 import { ownerOf } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
@@ -87,6 +93,26 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
       }),
     )
     .command(
+      "diff <name> <from> [to]",
+      "the ranges that changed between two snapshots, or since one",
+      (diff) =>
+        page(
+          withName(diff)
+            .positional("from", { type: "string", demandOption: true, describe: "name of the older snapshot" })
+            .positional("to", { type: "string", describe: "name of the newer snapshot (default: now)" }),
+          "snapshot diff NAME FROM [TO]",
+          [
+            "Prints the ranges of the volume that were overwritten between two snapshots, or since one: whole blocks,",
+            "a line each, with offset and length in bytes. What an incremental backup has to copy.",
+          ],
+          ["$0 snapshot diff data monday tuesday --json", "for a program"],
+        ),
+      act(async ({ name, from, to }) => {
+        const diff = await askSnapshotDiff(volumeName(name), from, to);
+        print(json, diff, () => diff.ranges.map(({ offset, length }) => `${offset} ${length}`).join("\n"));
+      }),
+    )
+    .command(
       "delete <name> <snapshot>",
       "delete a snapshot",
       (remove) =>
@@ -129,7 +155,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
         print(json, { unexported: snapshot }, () => `${snapshot} is not exported any more`);
       }),
     )
-    .demandCommand(1, "name an action: init, create, list, delete, export or unexport");
+    .demandCommand(1, "name an action: init, create, list, diff, delete, export or unexport");
 }
 
 function blockArgument(text: string | undefined): number {

@@ -7,6 +7,7 @@
  *     GET  /v1/snapshots SnapshotList; 404 where there is no store for them, as for all of the following
  *     POST /v1/snapshots/create    { "name": string }                     SnapshotRow
  *     POST /v1/snapshots/delete    { "name": string }
+ *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
  *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
@@ -19,7 +20,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
-import type { SnapshotList, SnapshotRow } from "./snapshot-status.ts";
+import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
@@ -31,6 +32,7 @@ export interface ControlledSnapshots {
   list(): Promise<SnapshotList>;
   create(name: string): Promise<SnapshotRow>;
   drop(name: string): Promise<void>;
+  diff(from: string, to: string | undefined): Promise<SnapshotDiff>;
   export(name: string): Promise<SnapshotRow>;
   unexport(name: string, force: boolean): Promise<void>;
 }
@@ -59,11 +61,13 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   ENAME: 400,
   EEXIST: 409,
   EINVALID: 409,
+  EORDER: 400,
   ETOOLARGE: 413,
 };
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
 const snapshotBody = z.strictObject({ name: z.string() });
+const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
@@ -92,6 +96,12 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     POST: async (body, volume) => {
       await volume.snapshots.drop(checked(snapshotBody, body).name);
       return json({ deleted: true });
+    },
+  },
+  "/v1/snapshots/diff": {
+    POST: async (body, volume) => {
+      const { from, to } = checked(diffBody, body);
+      return json(await volume.snapshots.diff(from, to));
     },
   },
   "/v1/snapshots/export": {

@@ -2,7 +2,7 @@
 import { request } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { socketPath } from "./paths.ts";
-import type { SnapshotList, SnapshotRow } from "./snapshot-status.ts";
+import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
@@ -60,6 +60,10 @@ export async function askSnapshots(name: string): Promise<SnapshotList> {
 
 export async function askSnapshot(name: string, action: "create" | "export", snapshot: string): Promise<SnapshotRow> {
   return JSON.parse(await ask(name, "POST", `/v1/snapshots/${action}`, { name: snapshot })) as SnapshotRow;
+}
+
+export async function askSnapshotDiff(name: string, from: string, to: string | undefined): Promise<SnapshotDiff> {
+  return JSON.parse(await ask(name, "POST", "/v1/snapshots/diff", { from, to })) as SnapshotDiff;
 }
 
 export async function askSnapshotDelete(name: string, snapshot: string): Promise<void> {

@@ -25,6 +25,22 @@ export interface SnapshotStoreStatus {
   readonly counts: CowNumbers;
 }
 
+export interface ChangedRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What changed between two snapshots, or since one; whole blocks, in order. */
+export interface SnapshotDiff {
+  readonly from: string;
+  /** Null for now. */
+  readonly to: string | null;
+  readonly blockBytes: number;
+  /** Of the volume at the end. */
+  readonly sizeBytes: number;
+  readonly ranges: readonly ChangedRange[];
+}
+
 export interface SnapshotList {
   readonly store: SnapshotStoreStatus;
   readonly snapshots: readonly SnapshotRow[];

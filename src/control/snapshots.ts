@@ -18,7 +18,8 @@ import { stopCleanly } from "./clean-stop.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { formatSize } from "./sizes.ts";
-import { snapshotStoreStatus, type SnapshotList, type SnapshotRow } from "./snapshot-status.ts";
+import { rangesOf } from "./changed-ranges.ts";
+import { snapshotStoreStatus, type SnapshotDiff, type SnapshotList, type SnapshotRow } from "./snapshot-status.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
 const VIEW_DEPTH = 64;
@@ -49,8 +50,13 @@ export class Snapshots {
   }
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
+    const answer = await this.#ask(order);
+    return "points" in answer ? answer.points : [];
+  }
+
+  async #ask(order: CowOrder): Promise<Exclude<CowAnswer, { error: number }>> {
     const answer = (await this.#device.order(order)) as CowAnswer;
-    if ("points" in answer) return answer.points;
+    if (!("error" in answer)) return answer;
     throw new UblkError("ESNAPSHOT", `Volume ${this.#volume}: ${errnoText(-answer.error)}`, { errno: -answer.error });
   }
 
@@ -116,13 +122,36 @@ export class Snapshots {
     });
   }
 
+  /**
+   * The ranges that changed between two snapshots, or since one (`to` is undefined), in order. Throws ENOENT, EINVALID,
+   * EORDER where `to` is the older one.
+   */
+  diff(fromName: string, toName: string | undefined): Promise<SnapshotDiff> {
+    return this.#inTurn(async () => {
+      const from = await this.#findValid(fromName);
+      const to = toName === undefined ? undefined : await this.#findValid(toName);
+      if (to !== undefined && to.epoch < from.epoch) {
+        throw new UblkError("EORDER", `Snapshot "${to.name}" is older than "${from.name}": name the older one first`);
+      }
+      const answer = await this.#ask({ kind: "diff", from: from.epoch, to: to?.epoch ?? Infinity });
+      const blocks = "blocks" in answer ? answer.blocks.sort() : new Float64Array(0);
+      const { blockBytes } = this.#view.geometry;
+      const toBytes = to?.volumeBytes ?? this.#device.limits.sizeBytes;
+      const ranges = rangesOf(blocks, blockBytes, from.volumeBytes, toBytes);
+      return { from: fromName, to: toName ?? null, blockBytes, sizeBytes: toBytes, ranges };
+    });
+  }
+
+  async #findValid(name: string): Promise<Point> {
+    const point = await this.#find(name);
+    if (point.state === "valid") return point;
+    throw new UblkError("EINVALID", `Snapshot "${name}" is invalid (${point.state}): it can only be deleted`);
+  }
+
   /** Shows a snapshot as a read-only device; gives its row. Throws ENOENT, EINVALID for one that was given up. */
   export(name: string): Promise<SnapshotRow> {
     return this.#inTurn(async () => {
-      const point = await this.#find(name);
-      if (point.state !== "valid") {
-        throw new UblkError("EINVALID", `Snapshot "${name}" is invalid (${point.state}): it can only be deleted`);
-      }
+      const point = await this.#findValid(name);
       if (!this.#exports.has(point.epoch)) {
         await this.#show(point, (bridge) =>
           Device.create({

@@ -118,6 +118,11 @@ export class SampleVolume implements ControlledVolume {
       this.#note(`drop ${name}`);
       return Promise.resolve();
     },
+    diff: (from, to) => {
+      this.#note(`diff ${from} ${String(to)}`);
+      const ranges = [{ offset: 4096, length: 8192 }];
+      return Promise.resolve({ from, to: to ?? null, blockBytes: 4096, sizeBytes: 2 ** 30, ranges });
+    },
     export: (name) => {
       this.#note(`export ${name}`);
       return Promise.resolve({ ...sampleSnapshot, name, device: "/dev/ublkb4" });

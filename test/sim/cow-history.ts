@@ -77,6 +77,8 @@ interface Expected {
   readonly underWay: Set<number>;
   /** It is being taken, or dropped. */
   isAsked: boolean;
+  /** It was durable once. */
+  wasTaken: boolean;
   state: "being taken" | "taken" | "being dropped" | "being given up" | "given up";
 }
 
@@ -115,6 +117,7 @@ export class CowHistory implements Layer {
     relocated: 0,
     held: 0,
     torn: 0,
+    diffs: 0,
   };
 
   constructor(seed: number, verbose: boolean) {
@@ -229,8 +232,9 @@ export class CowHistory implements Layer {
       const point = found.get(name);
       found.delete(name);
       if (point === undefined) {
-        if (expected.state === "taken") throw new Error(`point ${name} was taken, but is gone`);
-        if (expected.state !== "given up") this.#expected.delete(name);
+        if (expected.wasTaken && expected.state !== "being dropped")
+          throw new Error(`point ${name} was taken, but is gone`);
+        this.#expected.delete(name);
       } else {
         if (point.epoch !== expected.epoch) throw new Error(`point ${name} has another epoch`);
         if (point.state !== "valid") {
@@ -242,6 +246,7 @@ export class CowHistory implements Layer {
           expected.state = "taken";
         }
         expected.isAsked = false;
+        expected.wasTaken = true;
       }
     }
     if (found.size > 0) throw new Error(`points that are not to be: ${[...found.keys()].join(", ")}`);
@@ -280,6 +285,7 @@ export class CowHistory implements Layer {
     for (let events = 1 + random.below(4); events > 0; events--) {
       if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
       if (random.chance(0.2)) this.#readPoint(engine);
+      if (random.chance(0.02)) this.#diff(engine);
       if (random.chance(0.5)) this.#host.ask((request) => this.#submit(engine, request));
       else if (!world.isIdle) world.complete();
     }
@@ -306,7 +312,7 @@ export class CowHistory implements Layer {
     const shows = this.#disk.current.slice();
     const underWay = new Set([...world.changing].filter((slot) => slot < DEPTH));
     const epoch = engine.lastEpoch + 1;
-    const expected: Expected = { epoch, name, shows, underWay, isAsked: true, state: "being taken" };
+    const expected: Expected = { epoch, name, shows, underWay, isAsked: true, wasTaken: false, state: "being taken" };
     this.#expected.set(name, expected);
     this.#asked++;
     engine.takePoint(name, 0, (result) => {
@@ -321,6 +327,7 @@ export class CowHistory implements Layer {
       if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
       if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
       this.reached.points++;
+      expected.wasTaken = true;
       if (expected.state === "being taken") expected.state = "taken";
     });
   }
@@ -350,6 +357,30 @@ export class CowHistory implements Layer {
     const sector = this.#random.below(this.#plan.sectors);
     const count = 1 + this.#random.below(Math.min(VIEW_SECTORS, this.#plan.sectors - sector));
     this.#read(engine, expected, slot, sector, count);
+  }
+
+  /** What differs between two points is told. */
+  #diff(engine: CowTarget): void {
+    const taken = [...this.#expected.values()].filter(({ state }) => state === "taken");
+    const from = this.#random.pick(taken);
+    const to = this.#random.pick(taken);
+    if (taken.length === 0 || from.epoch >= to.epoch) return;
+    const { sectorsPerBlock, sectors } = this.#plan;
+    this.#tell(() => `diff of ${from.name} and ${to.name}`);
+    engine.diff(from.epoch, to.epoch, (found) => {
+      if (found === null) return;
+      this.reached.diffs++;
+      const told = new Set(found);
+      for (let sector = 0; sector < sectors; sector++) {
+        if (from.shows[sector] === to.shows[sector] || told.has(Math.floor(sector / sectorsPerBlock))) continue;
+        throw new Error(`sector ${sector} differs between ${from.name} and ${to.name}, and is not told`);
+      }
+      // A write may leave a block as it was (zeroes over zeroes), but no block is told that was never written.
+      for (const block of told) {
+        if (!this.#host.wasWritten(block * sectorsPerBlock, sectorsPerBlock))
+          throw new Error(`block ${block} is told, but was never written`);
+      }
+    });
   }
 
   #read(engine: CowTarget, { name, epoch }: Expected, slot: number, sector: number, count: number): void {

@@ -35,6 +35,7 @@ export class Host implements Layer {
   readonly #random: Random;
   readonly #asked: (Asked | undefined)[];
   readonly #busy: Uint8Array;
+  readonly #written: Uint8Array;
   readonly #streams: number[];
   #requests: Request[] = [];
   #sequence = 0;
@@ -54,6 +55,7 @@ export class Host implements Layer {
     this.oracle = new SectorOracle(habits.sectorsMax);
     this.#asked = new Array<Asked | undefined>(habits.depth).fill(undefined);
     this.#busy = new Uint8Array(habits.sectorsMax);
+    this.#written = new Uint8Array(habits.sectorsMax);
     this.#streams = Array.from({ length: STREAMS }, () => random.below(sectors));
   }
 
@@ -69,6 +71,11 @@ export class Host implements Layer {
 
   get inFlight(): number {
     return this.#asked.reduce((count, asked) => count + (asked === undefined ? 0 : 1), 0);
+  }
+
+  /** Whether any write, discard or zeroing of these sectors was ever asked for. */
+  wasWritten(sector: number, count: number): boolean {
+    return this.#written.subarray(sector, sector + count).includes(1);
   }
 
   /** Every request that was not answered is given again, as the kernel does after a recovery. */
@@ -147,8 +154,10 @@ export class Host implements Layer {
     request.fua = asked.fua && operation === Operation.WRITE;
     request.noUnmap = asked.noUnmap;
     if (operation === Operation.FLUSH) asked.promised = this.oracle.beginFlush();
-    else if (operation !== Operation.READ)
+    else if (operation !== Operation.READ) {
+      this.#written.fill(1, sector, sector + count);
       this.oracle.begin(sector, count, asked.id, sequence, operation === Operation.DISCARD);
+    }
     if (operation === Operation.WRITE) stamp(this.#view(request), sequence, sector, count);
     this.#tell(() => `host ${nameOf(asked)} slot ${slot}`);
     submit(request);

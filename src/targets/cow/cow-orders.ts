@@ -10,6 +10,8 @@ export type CowOrder =
   | { readonly kind: "list" }
   | { readonly kind: "take"; readonly name: string; readonly createdMs: number }
   | { readonly kind: "drop"; readonly epoch: number }
+  /** `to` is Infinity for now. */
+  | { readonly kind: "diff"; readonly from: number; readonly to: number }
   /** Serves a point to the thread of another device. */
   | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
   /** That thread has ended. */
@@ -26,7 +28,8 @@ export interface ViewBridge {
 }
 
 /** A negative errno where it could not be done. */
-export type CowAnswer = { readonly error: number } | { readonly points: readonly Point[] };
+export type CowAnswer =
+  { readonly error: number } | { readonly points: readonly Point[] } | { readonly blocks: Float64Array };
 
 /** Carries out an order in the thread of the volume. */
 export function obeyCow(
@@ -51,6 +54,9 @@ export function obeyCow(
         if (result === 0) list();
         else answer({ error: result });
       });
+      break;
+    case "diff":
+      cow.diff(order.from, order.to, (blocks) => answer(blocks === null ? { error: -ERRNO.ENOENT } : { blocks }));
       break;
     case "attach":
       if (cow.points.some(({ epoch, state }) => epoch === order.epoch && state === "valid")) {

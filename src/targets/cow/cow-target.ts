@@ -14,6 +14,7 @@ import type { Point } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
 import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
+import { Differ } from "./differ.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
 import { Mover } from "./mover.ts";
@@ -66,6 +67,7 @@ export class CowTarget implements Target, Layer {
   readonly #catalog: CatalogFile;
   readonly #mover: Mover;
   readonly #sweeper: Sweeper;
+  readonly #differ: Differ;
   readonly #cleaner: Cleaner;
   readonly #held: HeldWrites;
   readonly #blocksPerByte: number;
@@ -109,6 +111,7 @@ export class CowTarget implements Target, Layer {
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
     this.reader = new PointReader({ ...parts, firstSlot: context.depth + tuning.groups * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
+    this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
     this.#held = new HeldWrites(context.depth);
     this.#settledTo = new Float64Array(context.depth);
@@ -418,6 +421,11 @@ export class CowTarget implements Target, Layer {
     });
   }
 
+  /** Finds the blocks that were overwritten between two points, or since one (`to` is Infinity): see Differ. */
+  diff(from: number, to: number, done: (blocks: Float64Array | null) => void): void {
+    this.#differ.start(from, to, done);
+  }
+
   resized(sizeBytes: number): void {
     this.#next.resized?.(sizeBytes);
   }
@@ -429,6 +437,7 @@ export class CowTarget implements Target, Layer {
       this.#mover.isIdle &&
       !this.#cleaner.isReading &&
       !this.#sweeper.isRunning &&
+      this.#differ.isIdle &&
       !this.#catalog.isBusy &&
       !this.#isFlushing &&
       !this.#isGivingUp &&
