@@ -417,6 +417,20 @@ const MUTANTS: readonly Mutant[] = [
     from: "one.sequence - other.sequence",
     to: "other.sequence - one.sequence",
   },
+  {
+    world: "snapshots",
+    name: "a difference leaves out the newest of what changed",
+    file: "src/targets/cow/differ.ts",
+    from: "epoch >= to) continue;",
+    to: "epoch >= to - 1) continue;",
+  },
+  {
+    world: "snapshots",
+    name: "a difference leaves out blocks that have older versions",
+    file: "src/targets/cow/differ.ts",
+    from: "if (older === NONE || map.epoch(older) < from) found",
+    to: "if (older === NONE) found",
+  },
 ];
 
 /** What the simulator said of a mutant; undefined when it found nothing. */

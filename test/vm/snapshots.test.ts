@@ -2,7 +2,7 @@
 /** Snapshots of a running volume: what they show, and that they go on showing it, whatever dies. */
 import { open } from "node:fs/promises";
 import test from "ava";
-import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import type { SnapshotDiff, SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
 import { configure, Daemon } from "./daemon.ts";
 import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
 
@@ -112,6 +112,22 @@ test.serial(
     // What has been moved is not moved again.
     await sh(overwrite);
     t.is(await moved("counted"), 4096);
+
+    // What an incremental backup has to copy: what was written after the one, and before the other.
+    await sh(`dd if=/dev/urandom of=${daemon.path} bs=4k seek=5000 count=3 oflag=direct status=none`);
+    await sh("bin/sluice snapshot create counted s5");
+    await sh(`dd if=/dev/urandom of=${daemon.path} bs=512 seek=${6000 * 8 + 3} count=1 oflag=direct status=none`);
+    const diff = async (words: string): Promise<unknown> =>
+      (await sluice<SnapshotDiff>(`snapshot diff counted ${words}`)).ranges;
+    const atS5 = [
+      { offset: 0, length: 16 * MIB },
+      { offset: 5000 * 4096, length: 3 * 4096 },
+    ];
+    t.deepEqual(await diff("s1 s5"), atS5);
+    t.deepEqual(await diff("s1"), [...atS5, { offset: 6000 * 4096, length: 4096 }]);
+    t.deepEqual(await diff("s5"), [{ offset: 6000 * 4096, length: 4096 }]);
+    t.deepEqual(await diff("s1 s4"), []);
+    t.regex((await tried("bin/sluice snapshot diff counted s5 s1")).output, /"s1" is older than "s5"/);
     await daemon.end("SIGTERM");
   },
 );
