@@ -5,15 +5,17 @@ import { driver, type DriverOptions } from "./driver.ts";
 import { path } from "./path.ts";
 import { record, type RecordBenchOptions } from "./record.ts";
 import { recording, type RecordingOptions } from "./recording.ts";
+import { snapshot, type SnapshotOptions } from "./snapshot.ts";
 
-const BENCHMARKS = { drbd, driver, path, record, recording } as const;
+const BENCHMARKS = { drbd, driver, path, record, recording, snapshot } as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of drbd, driver and recording:
+of drbd, driver, recording and snapshot:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
-of driver and recording:
+of driver, recording and snapshot:
   --rounds N          rounds, of which the medians are taken (default: 3)
+of driver and recording:
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
 of driver:
   --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
@@ -34,7 +36,11 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
-type Options = DrbdOptions & DriverOptions & RecordingOptions & RecordBenchOptions & { json: boolean };
+type Options = DrbdOptions &
+  DriverOptions &
+  RecordingOptions &
+  RecordBenchOptions &
+  SnapshotOptions & { json: boolean };
 
 function readCommandLine(): {
   values: Options;

@@ -17,7 +17,8 @@ export interface Row {
   readonly verdict: string;
 }
 
-function median(values: readonly number[]): number {
+/** Of an even number of values, the middle of the middle two. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const upper = sorted[middle] ?? NaN;
