@@ -196,7 +196,7 @@ export class CowHistory implements Layer {
     this.#counts = new CowCounts();
     const context = world.context(DEPTH);
     const groupBlocks = this.#random.pick([1, 3, 16]);
-    const tuning = { groups: 2, groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
+    const tuning = { groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
     const file = new FileTarget(
       { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true },
       belowCow(context, tuning),

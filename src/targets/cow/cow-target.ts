@@ -17,13 +17,13 @@ import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { Differ } from "./differ.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
-import { Mover } from "./mover.ts";
+import { GROUPS, Mover } from "./mover.ts";
 import { OriginalStore } from "./original-store.ts";
 import { PointReader } from "./point-reader.ts";
 import { Points } from "./points.ts";
 import type { RecoveredStore, TornEntry } from "./recovery.ts";
 import { Sweeper } from "./sweeper.ts";
-import { ownRequests, type Tuning } from "./tuning.ts";
+import type { Tuning } from "./tuning.ts";
 import { NONE, type VersionMap } from "./version-map.ts";
 
 /** What is done when the store is full: the oldest point is given up, or the host waits until there is room. */
@@ -49,6 +49,11 @@ export interface CowSetup {
   readonly fullPolicy: FullPolicy;
   readonly lossNote: LossNote;
   readonly counts: CowCounts;
+}
+
+/** Requests beside the host's that may be under way in the volume: the mover's, the reader's, a flush. */
+function ownRequests({ groupBlocks, pieces }: Tuning): number {
+  return GROUPS * groupBlocks + pieces + 1;
 }
 
 /** What a target below copy-on-write is opened with: room for requests beside the host's. */
@@ -109,7 +114,7 @@ export class CowTarget implements Target, Layer {
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
-    this.reader = new PointReader({ ...parts, firstSlot: context.depth + tuning.groups * tuning.groupBlocks }, context);
+    this.reader = new PointReader({ ...parts, firstSlot: context.depth + GROUPS * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
@@ -284,6 +289,7 @@ export class CowTarget implements Target, Layer {
   #fail(): void {
     if (this.#isFailed) return;
     this.#isFailed = true;
+    this.#mover.abandon();
     // What was torn cannot be moved any more; the next recovery finds it again.
     for (const { block, source } of this.#torn.splice(0)) {
       if (source === FROM_VOLUME) this.#map.remove(this.#map.newest(block));

@@ -3,7 +3,7 @@
  *
  * Invariants. A block that is on its way is pending in the map, and nobody changes it in the volume until it is settled. What
  * cannot be read is entered as lost: whoever wants that block is told so, and nobody else. Groups are appended in the order
- * in which they were started, one at a time, while those behind them are being read.
+ * in which they were started, one at a time, while the one behind it is being read.
  */
 import { crc32 } from "node:zlib";
 import { OPCODE } from "../../ublk/abi.ts";
@@ -17,6 +17,14 @@ import type { Points } from "./points.ts";
 import { ENTRY_FLAG } from "./table-sector.ts";
 import type { Tuning } from "./tuning.ts";
 import { NONE, type VersionMap } from "./version-map.ts";
+
+/**
+ * One group is being appended, one is being read: what comes meanwhile shares the next barrier. More groups under way would
+ * be smaller ones, each with a barrier of its own.
+ */
+const STARTED_MAX = 2;
+/** And one that is being put together. */
+export const GROUPS = STARTED_MAX + 1;
 
 export interface MoverParts {
   readonly store: OriginalStore;
@@ -53,7 +61,7 @@ export class Mover implements Layer, CompletionHandler {
     // An append fills one segment at most before the next: the store has two tables in memory.
     this.#blocks = Math.min(parts.tuning.groupBlocks, parts.store.layout.geometry.slotsPerSegment);
     this.#groups = Array.from(
-      { length: parts.tuning.groups },
+      { length: GROUPS },
       (_, index) => new Group(context.ring, this.#blocks, this.#blockBytes, parts.firstSlot + index * this.#blocks),
     );
   }
@@ -64,7 +72,7 @@ export class Mover implements Layer, CompletionHandler {
 
   /** Another block can be taken: into the group that is being put together, and into the store. */
   get hasRoom(): boolean {
-    return this.#underWay < this.#groups.length && !this.#forming.isFull;
+    return !this.#forming.isFull;
   }
 
   get isIdle(): boolean {
@@ -89,9 +97,9 @@ export class Mover implements Layer, CompletionHandler {
     this.#forming.add(block, slot, epoch);
   }
 
-  /** Starts what was taken. */
+  /** Starts what was taken, unless a group is waiting to be appended: then more is gathered meanwhile. */
   start(): void {
-    if (this.#underWay === this.#groups.length || this.#forming.count === 0) return;
+    if (this.#underWay === STARTED_MAX || this.#forming.count === 0) return;
     const group = this.#forming;
     this.#underWay++;
     group.reading = 1;
@@ -209,6 +217,16 @@ export class Mover implements Layer, CompletionHandler {
     this.#isAppending = false;
     this.whenMoved(result);
     this.#append();
+    this.start();
+  }
+
+  /** Gives back what was taken and has not been started. */
+  abandon(): void {
+    const group = this.#forming;
+    for (let at = 0; at < group.count; at++) {
+      if (group.sources[at] === FROM_VOLUME) this.#parts.map.remove(this.#parts.map.newest(group.blocks[at] as number));
+    }
+    group.count = 0;
   }
 
   #endOriginal(group: Group, at: number, result: number): void {

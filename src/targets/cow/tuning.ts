@@ -1,8 +1,7 @@
 /** How much of everything is kept ready: memory is taken once, when the volume is opened. */
 
 export interface Tuning {
-  /** Groups of blocks that are read or appended at once, and blocks in each. */
-  readonly groups: number;
+  /** Blocks that are read and appended together at most. */
   readonly groupBlocks: number;
   /** Parts of requests of points that are read at once, and the most bytes of each: at least a block. */
   readonly pieces: number;
@@ -16,14 +15,8 @@ const PIECE_BYTES = 64 * 1024;
 /** What fits blocks of this size: some megabytes of memory. */
 export function tuningFor(blockBytes: number): Tuning {
   return {
-    groups: 4,
     groupBlocks: Math.max(1, Math.min(GROUP_BLOCKS_MAX, Math.floor(GROUP_BYTES / blockBytes))),
     pieces: blockBytes > PIECE_BYTES ? 8 : 32,
     pieceBytes: Math.max(PIECE_BYTES, blockBytes),
   };
-}
-
-/** Requests beside the host's that may be under way in the volume: the mover's, the reader's, a flush. */
-export function ownRequests({ groups, groupBlocks, pieces }: Tuning): number {
-  return groups * groupBlocks + pieces + 1;
 }
