@@ -5,7 +5,8 @@
  */
 import { DaxPersistence } from "../src/nvram/dax-persistence.ts";
 import { StandInDrain } from "../src/nvram/drain.ts";
-import { createNvram, nvramBytes, openNvram, type NvramStorage, type RecordPlace } from "../src/nvram/nvram-file.ts";
+import type { ByteStorage } from "../src/nvram/byte-storage.ts";
+import { createNvram, nvramBytes, openNvram, type RecordPlace } from "../src/nvram/nvram-file.ts";
 import { LINE_BYTES } from "../src/nvram/record-lines.ts";
 import { openRecord } from "../src/targets/open-record.ts";
 import { MappedMemory } from "../src/ublk/memory.ts";
@@ -46,7 +47,7 @@ class Answering implements Target {
   }
 }
 
-class MemoryStorage implements NvramStorage {
+class MemoryStorage implements ByteStorage {
   readonly #bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {

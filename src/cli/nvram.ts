@@ -6,7 +6,8 @@ import { formatSize } from "../control/sizes.ts";
 import { REGION, VERSION } from "../nvram/header.ts";
 import { defaultChunkBytes, placeOf, readHeader } from "../nvram/nvram-file.ts";
 import { RecordLines } from "../nvram/record-lines.ts";
-import { createNvramBacking, FileStorage } from "../targets/nvram-backing.ts";
+import { ByteFile } from "../targets/byte-file.ts";
+import { createNvramBacking } from "../targets/nvram-backing.ts";
 import { openVolume } from "../targets/volume.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
@@ -55,7 +56,7 @@ export async function inspectNvramFile(path: string): Promise<NvramInspection> {
     throw new UblkError(codeOf(cause) ?? "EOPEN", `Cannot open ${path}: ${messageOf(cause)}`, { cause });
   });
   try {
-    const storage = new FileStorage(handle.fd);
+    const storage = new ByteFile(handle.fd);
     const header = readHeader(storage);
     const place = placeOf(storage, header);
     const lines = new RecordLines(storage.read(place.offset, place.lengthBytes), place.chunks, place.salt);

@@ -17,9 +17,7 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   const registry = new Registry();
   registry.setDefaultLabels({ volume: status.name });
   const registers = [registry];
-  const gauge = (name: string, help: string, value: number): void => {
-    new Gauge({ name, help, registers }).set(value);
-  };
+  const { gauge } = numbersIn(registers);
   const labelNames = ["operation"];
   const requests = new Counter({ name: "sluice_requests_total", help: "Requests answered", labelNames, registers });
   const bytes = new Counter({
@@ -75,12 +73,7 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
 }
 
 function snapshotMetrics({ sizeBytes, usedBytes, counts }: SnapshotStoreStatus, registers: Registry[]): void {
-  const gauge = (name: string, help: string, value: number): void => {
-    new Gauge({ name, help, registers }).set(value);
-  };
-  const counter = (name: string, help: string, value: number): void => {
-    new Counter({ name, help, registers }).inc(value);
-  };
+  const { gauge, counter } = numbersIn(registers);
   gauge("sluice_snapshot_store_bytes", "Room for originals in the store of the snapshots", sizeBytes);
   gauge("sluice_snapshot_store_used_bytes", "Of those, bytes that snapshots want", usedBytes);
   gauge("sluice_snapshot_holding", "Writes that wait for an original to be moved", counts.holding);
@@ -95,12 +88,7 @@ function snapshotMetrics({ sizeBytes, usedBytes, counts }: SnapshotStoreStatus, 
 
 function recordMetrics(record: RecordStatus, registers: Registry[]): void {
   const { counts } = record;
-  const gauge = (name: string, help: string, value: number): void => {
-    new Gauge({ name, help, registers }).set(value);
-  };
-  const counter = (name: string, help: string, value: number): void => {
-    new Counter({ name, help, registers }).inc(value);
-  };
+  const { gauge, counter } = numbersIn(registers);
   gauge("sluice_record_limit_bytes", "Bytes that the record may cover", record.limitBytes);
   gauge("sluice_record_bytes", "Bytes that the record covers: what a crash now costs to copy", record.crashCopyBytes);
   gauge("sluice_record_owed_bytes", "Of those, bytes that the remote does not have", record.owedBytes);
@@ -111,4 +99,18 @@ function recordMetrics(record: RecordStatus, registers: Registry[]): void {
   counter("sluice_record_update_failures_total", "Updates of the record that failed", counts.failures);
   counter("sluice_record_stalls_total", "Times that writes found no room in the record", counts.stalls);
   counter("sluice_record_wasted_chunks_total", "Predicted chunks that left the record unwritten", counts.wasted);
+}
+
+type Tell = (name: string, help: string, value: number) => void;
+
+/** Numbers without labels. */
+function numbersIn(registers: Registry[]): { gauge: Tell; counter: Tell } {
+  return {
+    gauge: (name, help, value) => {
+      new Gauge({ name, help, registers }).set(value);
+    },
+    counter: (name, help, value) => {
+      new Counter({ name, help, registers }).inc(value);
+    },
+  };
 }

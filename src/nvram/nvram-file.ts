@@ -6,6 +6,7 @@
  * where nothing can be told any more, is refused and left as it is.
  */
 import { UblkError } from "../ublk/errors.ts";
+import type { ByteStorage } from "./byte-storage.ts";
 import {
   decodeHeader,
   encodeHeader,
@@ -25,15 +26,6 @@ export const CHUNK_BYTES_MAX = 4 * 2 ** 20;
 export const CHUNKS_MAX = 2 ** 24;
 const CHUNKS_BY_DEFAULT_MAX = 2 ** 22;
 const CHUNK_BYTES_DEFAULT_MIN = 65_536;
-
-/** A file, or what stands for one in a simulation. Each call ends when it is done; errors are thrown. */
-export interface NvramStorage {
-  readonly sizeBytes: number;
-  read(offset: number, lengthBytes: number): Uint8Array;
-  write(offset: number, bytes: Uint8Array): void;
-  /** All that was written is durable. */
-  sync(): void;
-}
 
 /** Whose file it is to be. */
 export interface NvramOwner {
@@ -82,7 +74,7 @@ function roundUp(bytes: number): number {
 }
 
 /** The newest whole header. Throws ENVRAM, EVERSION. */
-export function readHeader(storage: NvramStorage): Header {
+export function readHeader(storage: ByteStorage): Header {
   let newest: Header | undefined;
   for (const offset of SLOT_OFFSETS) {
     if (storage.sizeBytes < offset + HEADER_BYTES) continue;
@@ -95,7 +87,7 @@ export function readHeader(storage: NvramStorage): Header {
   return newest;
 }
 
-function writeHeader(storage: NvramStorage, header: Header): void {
+function writeHeader(storage: ByteStorage, header: Header): void {
   storage.write(SLOT_OFFSETS[header.sequence % 2] as number, encodeHeader(header));
   storage.sync();
 }
@@ -109,7 +101,7 @@ export interface NewNvram {
 }
 
 /** Makes the file for a volume. */
-export function createNvram(storage: NvramStorage, owner: NvramOwner, { chunkBytes, salt, inSync }: NewNvram): void {
+export function createNvram(storage: ByteStorage, owner: NvramOwner, { chunkBytes, salt, inSync }: NewNvram): void {
   const chunks = chunksOf(owner.volumeBytes, chunkBytes);
   const region = { kind: REGION.RECORD, offset: REGIONS_OFFSET, lengthBytes: roundUp(linesBytes(chunks)) };
   const lines = new RecordLines(new Uint8Array(linesBytes(chunks)), chunks, salt);
@@ -121,7 +113,7 @@ export function createNvram(storage: NvramStorage, owner: NvramOwner, { chunkByt
   writeHeader(storage, { ...owner, salt, chunkBytes, sequence: 1, regions: [region] });
 }
 
-function writeLines(storage: NvramStorage, region: Region, lines: RecordLines): void {
+function writeLines(storage: ByteStorage, region: Region, lines: RecordLines): void {
   const bytes = new Uint8Array(region.lengthBytes);
   bytes.set(lines.bytes);
   storage.write(region.offset, bytes);
@@ -129,7 +121,7 @@ function writeLines(storage: NvramStorage, region: Region, lines: RecordLines): 
 }
 
 /** The newest whole header, if the file is that of the volume. Throws ENVRAM, EVERSION, EOWNER, ESIZE. */
-export function readOwnHeader(storage: NvramStorage, owner: NvramOwner): Header {
+export function readOwnHeader(storage: ByteStorage, owner: NvramOwner): Header {
   const header = readHeader(storage);
   if (header.mark !== owner.mark) {
     throw new UblkError("EOWNER", `it belongs to volume ${header.volume}, wanted ${owner.volume}`);
@@ -147,7 +139,7 @@ export function readOwnHeader(storage: NvramStorage, owner: NvramOwner): Header 
  * Checks the file, grows its record where the volume has grown, and says where the record is. All of it is durable then: a
  * process that was killed may have left in a cache what would now pass for durable. Throws as readOwnHeader.
  */
-export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace {
+export function openNvram(storage: ByteStorage, owner: NvramOwner): RecordPlace {
   storage.sync();
   const header = readOwnHeader(storage, owner);
   const current = header.volumeBytes < owner.volumeBytes ? grow(storage, header, owner) : header;
@@ -155,7 +147,7 @@ export function openNvram(storage: NvramStorage, owner: NvramOwner): RecordPlace
 }
 
 /** Where the record of a file is, by its header. Throws ENVRAM. */
-export function placeOf(storage: NvramStorage, header: Header): RecordPlace {
+export function placeOf(storage: ByteStorage, header: Header): RecordPlace {
   const region = header.regions.find(({ kind }) => kind === REGION.RECORD);
   const chunks = chunksOf(header.volumeBytes, header.chunkBytes);
   if (
@@ -170,7 +162,7 @@ export function placeOf(storage: NvramStorage, header: Header): RecordPlace {
 }
 
 /** A larger record behind all regions; what the volume has gained may differ everywhere. */
-function grow(storage: NvramStorage, header: Header, owner: NvramOwner): Header {
+function grow(storage: ByteStorage, header: Header, owner: NvramOwner): Header {
   const from = placeOf(storage, header);
   const chunks = chunksOf(owner.volumeBytes, header.chunkBytes);
   const lines = new RecordLines(new Uint8Array(linesBytes(chunks)), chunks, header.salt);

@@ -1,4 +1,5 @@
 /** What the record counts, in memory that another thread may read. */
+import { indexOf, SharedCounts } from "./shared-counts.ts";
 
 const NAMES = [
   /** Writes, discards and zeroes of the host. */
@@ -26,23 +27,10 @@ const NAMES = [
 export type RecordCount = (typeof NAMES)[number];
 export type RecordNumbers = Readonly<Record<RecordCount, number>>;
 
-/** Index of each count. */
-export const COUNT = Object.fromEntries(NAMES.map((name, index) => [name, index])) as Record<RecordCount, number>;
+export const COUNT = indexOf(NAMES);
 
-export class RecordCounts {
-  readonly shared: SharedArrayBuffer;
-  readonly #values: Float64Array;
-
-  constructor(shared = new SharedArrayBuffer(NAMES.length * Float64Array.BYTES_PER_ELEMENT)) {
-    this.shared = shared;
-    this.#values = new Float64Array(shared);
-  }
-
-  add(index: number, by = 1): void {
-    this.#values[index] = (this.#values[index] as number) + by;
-  }
-
-  read(): RecordNumbers {
-    return Object.fromEntries(NAMES.map((name, index) => [name, this.#values[index]])) as Record<RecordCount, number>;
+export class RecordCounts extends SharedCounts<RecordCount> {
+  constructor(shared?: SharedArrayBuffer) {
+    super(NAMES, shared);
   }
 }

@@ -4,49 +4,19 @@
  * Invariant: while it is open no other daemon has it. What it is good for is found by trying: a mapping with MAP_SYNC is
  * only granted on persistent memory with DAX.
  */
-import { constants, fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
+import { constants, ftruncateSync } from "node:fs";
 import { open, rm, type FileHandle } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { NewNvram, NvramOwner, NvramStorage, RecordPlace } from "../nvram/nvram-file.ts";
+import type { NewNvram, NvramOwner, RecordPlace } from "../nvram/nvram-file.ts";
 import { createNvram, nvramBytes, openNvram, placeOf, readOwnHeader } from "../nvram/nvram-file.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
+import { ByteFile } from "./byte-file.ts";
 
 const LOCK_RETRY_MS = 50;
 const PAGE_BYTES = 4096;
-
-export class FileStorage implements NvramStorage {
-  readonly #fd: number;
-
-  constructor(fd: number) {
-    this.#fd = fd;
-  }
-
-  get sizeBytes(): number {
-    return fstatSync(this.#fd).size;
-  }
-
-  read(offset: number, lengthBytes: number): Uint8Array {
-    const bytes = new Uint8Array(lengthBytes);
-    for (let done = 0; done < lengthBytes;) {
-      const count = readSync(this.#fd, bytes, done, lengthBytes - done, offset + done);
-      if (count === 0) break;
-      done += count;
-    }
-    return bytes;
-  }
-
-  write(offset: number, bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length;)
-      done += writeSync(this.#fd, bytes, done, bytes.length - done, offset + done);
-  }
-
-  sync(): void {
-    fdatasyncSync(this.#fd);
-  }
-}
 
 export interface NvramBacking extends AsyncDisposable {
   /** The file, for durable writes of whole pages, O_DIRECT where that is possible. */
@@ -81,7 +51,7 @@ export async function openNvramBacking(path: string, owner: NvramOwner, lockWait
       if (performance.now() > deadline) throw new UblkError("EBUSY", "it is in use by another sluice daemon");
       await sleep(LOCK_RETRY_MS);
     }
-    const place = openNvram(new FileStorage(handle.fd), owner);
+    const place = openNvram(new ByteFile(handle.fd), owner);
     const isPersistentMemory = canMapSync(handle.fd, place);
     direct = isPersistentMemory ? undefined : await openDirect(path);
     const held = [handle, direct];
@@ -108,7 +78,7 @@ export async function examineNvramBacking(path: string, owner: NvramOwner): Prom
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    const storage = new FileStorage(handle.fd);
+    const storage = new ByteFile(handle.fd);
     return placeOf(storage, readOwnHeader(storage, owner));
   } catch (cause) {
     throw explain(path, cause);
@@ -147,7 +117,7 @@ export async function createNvramBacking(
   try {
     handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
     ftruncateSync(handle.fd, nvramBytes(owner.volumeBytes, options.chunkBytes));
-    createNvram(new FileStorage(handle.fd), owner, { ...options, salt: randomBytes(4).readUInt32LE() });
+    createNvram(new ByteFile(handle.fd), owner, { ...options, salt: randomBytes(4).readUInt32LE() });
   } catch (cause) {
     // Half a file would stand in the way of the next attempt.
     if (handle !== undefined) await rm(path);

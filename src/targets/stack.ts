@@ -8,6 +8,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
+import { ByteFile } from "./byte-file.ts";
 import { CowCounts } from "./cow/cow-counts.ts";
 import { obeyCow, type CowOrder } from "./cow/cow-orders.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "./cow/cow-target.ts";
@@ -23,7 +24,6 @@ import { FileTarget, type FileOptions } from "./file.ts";
 import { MemoryTarget, type MemoryOptions } from "./memory.ts";
 import { NullTarget } from "./null.ts";
 import { belowRecord, openRecord, type RecordSetup } from "./open-record.ts";
-import { DescriptorFile } from "./store-backing.ts";
 import { TraceTarget, type TraceOptions } from "./trace.ts";
 
 export type BottomOptions =
@@ -44,7 +44,6 @@ export interface RecordOptions extends RecordSetup {
 export interface CowStackOptions {
   readonly fd: number;
   readonly plainFd: number;
-  readonly sizeBytes: number;
   readonly owner: StoreOwner;
   readonly volumeBytes: number;
   readonly blockBytes: number;
@@ -82,7 +81,7 @@ function withFilters(filters: readonly FilterOptions[], bottom: Target, context:
 }
 
 function openCopied(cow: CowStackOptions, tuning: Tuning, next: Target, context: QueueContext): CowTarget {
-  const file = new DescriptorFile(cow.plainFd, cow.sizeBytes);
+  const file = new ByteFile(cow.plainFd);
   const setup = {
     file: context.useFile(cow.fd),
     volumeBytes: cow.volumeBytes,

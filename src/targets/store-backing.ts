@@ -4,12 +4,13 @@
  */
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { constants, fdatasyncSync, readSync, writeSync } from "node:fs";
+import { constants } from "node:fs";
 import { open, rm, stat, type FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
-import { readSuperblock, type StoreFile } from "./cow/recovery.ts";
+import { ByteFile } from "./byte-file.ts";
+import { readSuperblock } from "./cow/recovery.ts";
 import { createStore, geometryFor, openStore, type OpenStore, type StoreOwner } from "./cow/store-file.ts";
 import type { Superblock } from "./cow/superblock.ts";
 import { openFileBacking } from "./file-backing.ts";
@@ -17,41 +18,10 @@ import { openFileBacking } from "./file-backing.ts";
 const execute = promisify(execFile);
 const SECTOR_BYTES_MIN = 512;
 
-/** A store by its descriptor, for plain reads and writes before anything is served. */
-export class DescriptorFile implements StoreFile {
-  readonly #fd: number;
-  readonly sizeBytes: number;
-
-  constructor(fd: number, sizeBytes: number) {
-    this.#fd = fd;
-    this.sizeBytes = sizeBytes;
-  }
-
-  read(offset: number, lengthBytes: number): Uint8Array {
-    const bytes = new Uint8Array(lengthBytes);
-    for (let done = 0; done < lengthBytes;) {
-      const count = readSync(this.#fd, bytes, done, lengthBytes - done, offset + done);
-      if (count === 0) break;
-      done += count;
-    }
-    return bytes;
-  }
-
-  write(offset: number, bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length;)
-      done += writeSync(this.#fd, bytes, done, bytes.length - done, offset + done);
-  }
-
-  sync(): void {
-    fdatasyncSync(this.#fd);
-  }
-}
-
 export interface StoreBacking extends AsyncDisposable {
   /** For the ring, O_DIRECT where that is possible; and for plain reads. */
   readonly fd: number;
   readonly plainFd: number;
-  readonly sizeBytes: number;
   readonly store: OpenStore;
 }
 
@@ -64,17 +34,12 @@ function explain(path: string, cause: unknown): UblkError {
   return new UblkError(code, `Store ${path}: ${messageOf(cause)}`, { cause });
 }
 
-async function sizeOf(handle: FileHandle): Promise<number> {
-  const stats = await handle.stat();
-  return stats.isBlockDevice() ? native.blockDevice(handle.fd).sizeBytes : stats.size;
-}
-
 /** Reads the superblock of a store, which may be in use; changes nothing. */
 export async function examineStore(path: string): Promise<Superblock> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    return readSuperblock(new DescriptorFile(handle.fd, await sizeOf(handle)));
+    return readSuperblock(new ByteFile(handle.fd));
   } catch (cause) {
     throw explain(path, cause);
   } finally {
@@ -87,8 +52,7 @@ export async function openStoreBacking(path: string, owner: StoreOwner, lockWait
   await using opened = new AsyncDisposableStack();
   try {
     const plain = opened.use(await open(path, constants.O_RDWR | constants.O_NONBLOCK));
-    const sizeBytes = await sizeOf(plain);
-    const store = openStore(new DescriptorFile(plain.fd, sizeBytes), owner);
+    const store = openStore(new ByteFile(plain.fd), owner);
     const { sectorBytes } = store.layout.geometry;
     const backing = await openFileBacking({
       path,
@@ -102,7 +66,6 @@ export async function openStoreBacking(path: string, owner: StoreOwner, lockWait
     return {
       fd: backing.options.fd,
       plainFd: plain.fd,
-      sizeBytes,
       store,
       [Symbol.asyncDispose]: () => held.disposeAsync(),
     };
@@ -144,10 +107,10 @@ export async function createStoreBacking(
     handle = await open(path, constants.O_RDWR | flags, 0o600);
     // A store that finds no room on its file system would lose what it has: it takes all of it now.
     if (sizeBytes !== null) await execute("fallocate", ["--length", String(sizeBytes), path]);
-    const bytes = await sizeOf(handle);
+    const file = new ByteFile(handle.fd);
     const sectorBytes = isDevice ? native.blockDevice(handle.fd).logicalBlockBytes : SECTOR_BYTES_MIN;
-    const geometry = geometryFor(bytes, blockBytes, sectorBytes);
-    createStore(new DescriptorFile(handle.fd, bytes), owner, geometry, randomBytes(4).readUInt32LE());
+    const geometry = geometryFor(file.sizeBytes, blockBytes, sectorBytes);
+    createStore(file, owner, geometry, randomBytes(4).readUInt32LE());
   } catch (cause) {
     if (handle !== undefined && !isDevice) await rm(path);
     throw explain(path, cause);

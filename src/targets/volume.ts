@@ -190,14 +190,14 @@ async function openCowOf(
   opened: AsyncDisposableStack,
 ): Promise<{ view: CowView; options: CowStackOptions }> {
   const owner = { volume, mark };
-  const { fd, plainFd, sizeBytes, store } = opened.use(await openStoreBacking(path, owner, lockWaitMs));
+  const { fd, plainFd, store } = opened.use(await openStoreBacking(path, owner, lockWaitMs));
   const { geometry } = store.layout;
   const counts = new CowCounts();
   const { blockBytes } = geometry;
   return {
     view: { path, geometry, fullPolicy, counts },
     options: {
-      ...{ fd, plainFd, sizeBytes, owner, volumeBytes, blockBytes, fullPolicy, lossNotePath },
+      ...{ fd, plainFd, owner, volumeBytes, blockBytes, fullPolicy, lossNotePath },
       counts: counts.shared,
     },
   };

@@ -3,7 +3,8 @@ import test from "ava";
 import fc from "fast-check";
 import { crc32c } from "../../src/nvram/crc32c.ts";
 import { decodeHeader, encodeHeader, type Header } from "../../src/nvram/header.ts";
-import { createNvram, openNvram, readHeader, type NvramStorage } from "../../src/nvram/nvram-file.ts";
+import type { ByteStorage } from "../../src/nvram/byte-storage.ts";
+import { createNvram, openNvram, readHeader } from "../../src/nvram/nvram-file.ts";
 import { CHUNKS_PER_LINE, LINE_BYTES, linesBytes, RecordLines } from "../../src/nvram/record-lines.ts";
 
 const HEADER: Header = {
@@ -22,7 +23,7 @@ const HEADER_BYTES_PINNED = [
   "00000000000000000000000000000000010000000000000000200000000000000010...1ca71ad4",
 ].join("");
 
-class Memory implements NvramStorage {
+class Memory implements ByteStorage {
   bytes = new Uint8Array(0);
 
   get sizeBytes(): number {

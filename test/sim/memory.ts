@@ -4,10 +4,10 @@
  * What is written is `working`; what surely survives is `durable`. A power cut leaves of each unit (8 bytes of memory, a
  * sector of a file) one or the other.
  */
-import type { NvramStorage } from "../../src/nvram/nvram-file.ts";
+import type { ByteStorage } from "../../src/nvram/byte-storage.ts";
 import type { Random } from "./random.ts";
 
-export class SimMemory implements NvramStorage {
+export class SimMemory implements ByteStorage {
   working: Uint8Array;
   durable: Uint8Array;
   readonly #unitBytes: number;

@@ -2,9 +2,10 @@
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import test from "ava";
+import type { ByteStorage } from "../../src/nvram/byte-storage.ts";
 import { decodeCatalog, encodeCatalog, pointsMax } from "../../src/targets/cow/catalog.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
-import { readSuperblock, type StoreFile } from "../../src/targets/cow/recovery.ts";
+import { readSuperblock } from "../../src/targets/cow/recovery.ts";
 import { createStore, geometryFor, openStore } from "../../src/targets/cow/store-file.ts";
 import { encodeSuperblock, SUPERBLOCK_BYTES } from "../../src/targets/cow/superblock.ts";
 import { TableSector } from "../../src/targets/cow/table-sector.ts";
@@ -29,7 +30,7 @@ const PINNED = {
 
 const sha = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-class MemoryFile implements StoreFile {
+class MemoryFile implements ByteStorage {
   readonly bytes: Uint8Array;
   constructor(sizeBytes: number) {
     this.bytes = new Uint8Array(sizeBytes);

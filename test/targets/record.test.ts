@@ -8,7 +8,7 @@ import { FilePersistence } from "../../src/nvram/file-persistence.ts";
 import { createNvram, openNvram } from "../../src/nvram/nvram-file.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { memoryLimits } from "../../src/targets/memory.ts";
-import { FileStorage } from "../../src/targets/nvram-backing.ts";
+import { ByteFile } from "../../src/targets/byte-file.ts";
 import { belowRecord, openRecord, type OpenRecord } from "../../src/targets/open-record.ts";
 import { SingleQueue } from "./single-queue.ts";
 
@@ -23,7 +23,7 @@ test("misses of one batch share one update, and their data come after it; hits n
   await using data = await open(join(folder, "data"), "r+");
   await using nvram = await open(join(folder, "nvram"), "r+");
   await data.truncate(OWNER.volumeBytes);
-  const storage = new FileStorage(nvram.fd);
+  const storage = new ByteFile(nvram.fd);
   createNvram(storage, OWNER, { chunkBytes: CHUNK, salt: 9, inSync: true });
   const place = openNvram(storage, OWNER);
   {

@@ -1,4 +1,5 @@
 /** What copy-on-write counts, in memory that another thread may read. */
+import { indexOf, SharedCounts } from "../../nvram/shared-counts.ts";
 
 const NAMES = [
   /** Writes, discards and zeroes that had to wait. */
@@ -25,27 +26,10 @@ const NAMES = [
 export type CowCount = (typeof NAMES)[number];
 export type CowNumbers = Readonly<Record<CowCount, number>>;
 
-/** Index of each count. */
-export const COW_COUNT = Object.fromEntries(NAMES.map((name, index) => [name, index])) as Record<CowCount, number>;
+export const COW_COUNT = indexOf(NAMES);
 
-export class CowCounts {
-  readonly shared: SharedArrayBuffer;
-  readonly #values: Float64Array;
-
-  constructor(shared = new SharedArrayBuffer(NAMES.length * Float64Array.BYTES_PER_ELEMENT)) {
-    this.shared = shared;
-    this.#values = new Float64Array(shared);
-  }
-
-  set(index: number, value: number): void {
-    this.#values[index] = value;
-  }
-
-  add(index: number, by = 1): void {
-    this.#values[index] = (this.#values[index] as number) + by;
-  }
-
-  read(): CowNumbers {
-    return Object.fromEntries(NAMES.map((name, index) => [name, this.#values[index]])) as Record<CowCount, number>;
+export class CowCounts extends SharedCounts<CowCount> {
+  constructor(shared?: SharedArrayBuffer) {
+    super(NAMES, shared);
   }
 }

@@ -7,6 +7,7 @@
  * is only in a cache would be taken for one that is not.
  */
 import { crc32 } from "node:zlib";
+import type { ByteStorage } from "../../nvram/byte-storage.ts";
 import { UblkError } from "../../ublk/errors.ts";
 import { decodeCatalog, type CatalogContent } from "./catalog.ts";
 import { FROM_VOLUME } from "./group.ts";
@@ -15,15 +16,6 @@ import { Segments } from "./segments.ts";
 import { decodeSuperblock, SUPERBLOCK_BYTES, type Superblock } from "./superblock.ts";
 import { TableSector, type TableSectorHeader } from "./table-sector.ts";
 import { NONE, VersionMap } from "./version-map.ts";
-
-/** A store, as it is before anything is served from it. Each call ends when it is done; errors are thrown. */
-export interface StoreFile {
-  readonly sizeBytes: number;
-  read(offset: number, lengthBytes: number): Uint8Array;
-  write(offset: number, bytes: Uint8Array): void;
-  /** All that was written is durable. */
-  sync(): void;
-}
 
 /** A block whose last move was interrupted. */
 export interface TornEntry {
@@ -49,7 +41,7 @@ export interface RecoveredStore {
 }
 
 /** The newest whole superblock. Throws ESTORE, EVERSION. */
-export function readSuperblock(file: StoreFile): Superblock {
+export function readSuperblock(file: ByteStorage): Superblock {
   let newest: Superblock | undefined;
   for (const offset of SUPERBLOCK_OFFSETS) {
     if (file.sizeBytes < offset + SUPERBLOCK_BYTES) continue;
@@ -63,7 +55,7 @@ export function readSuperblock(file: StoreFile): Superblock {
   return newest;
 }
 
-function readCatalog(file: StoreFile, layout: Layout, salt: number): CatalogContent {
+function readCatalog(file: ByteStorage, layout: Layout, salt: number): CatalogContent {
   let newest: CatalogContent | undefined;
   for (const area of [0, 1]) {
     const content = decodeCatalog(file.read(layout.catalogOffset(area), layout.geometry.catalogBytes), salt);
@@ -86,7 +78,7 @@ interface SegmentTable {
   readonly hasHole: boolean;
 }
 
-function readTable(file: StoreFile, layout: Layout, salt: number, segment: number): SegmentTable | undefined {
+function readTable(file: ByteStorage, layout: Layout, salt: number, segment: number): SegmentTable | undefined {
   const { sectorBytes } = layout.geometry;
   const bytes = file.read(layout.tableOffset(segment), layout.tableBytes);
   const places = Array.from({ length: PARTIAL_PLACES + layout.fullSectors }, (_, place) => {
@@ -126,7 +118,7 @@ function readTable(file: StoreFile, layout: Layout, salt: number, segment: numbe
 }
 
 /** Reads all of a store. Throws ESTORE. */
-export function recoverStore(file: StoreFile, layout: Layout, salt: number): RecoveredStore {
+export function recoverStore(file: ByteStorage, layout: Layout, salt: number): RecoveredStore {
   file.sync();
   const catalog = readCatalog(file, layout, salt);
   const tables: SegmentTable[] = [];
@@ -173,7 +165,7 @@ function lacksEntries(before: SegmentTable | undefined, table: SegmentTable): bo
 }
 
 function enterTable(
-  file: StoreFile,
+  file: ByteStorage,
   layout: Layout,
   table: SegmentTable,
   isSettled: boolean,
@@ -208,6 +200,6 @@ function lastEpochOf({ sectors }: SegmentTable): number {
   return last;
 }
 
-function isWhole(file: StoreFile, layout: Layout, slot: number, checksum: number): boolean {
+function isWhole(file: ByteStorage, layout: Layout, slot: number, checksum: number): boolean {
   return crc32(file.read(layout.slotOffset(slot), layout.geometry.blockBytes)) === checksum;
 }

@@ -1,8 +1,9 @@
 /** A store of originals as a whole: made, opened and checked, in plain steps, each durable before the next. */
+import type { ByteStorage } from "../../nvram/byte-storage.ts";
 import { UblkError } from "../../ublk/errors.ts";
 import { encodeCatalog } from "./catalog.ts";
 import { Layout, SUPERBLOCK_OFFSETS, type Geometry } from "./layout.ts";
-import { readSuperblock, type StoreFile } from "./recovery.ts";
+import { readSuperblock } from "./recovery.ts";
 import { encodeSuperblock } from "./superblock.ts";
 
 /** Two segments are kept for making room; fewer than this would leave no room for anything else. */
@@ -40,7 +41,7 @@ export function geometryFor(sizeBytes: number, blockBytes: number, sectorBytes: 
 }
 
 /** Makes a store. What was there before is gone. */
-export function createStore(file: StoreFile, owner: StoreOwner, geometry: Geometry, salt: number): void {
+export function createStore(file: ByteStorage, owner: StoreOwner, geometry: Geometry, salt: number): void {
   const layout = new Layout(geometry);
   // The catalogue is whole before a superblock leads to it; tables of another store do not have this salt.
   const catalog = new Uint8Array(geometry.catalogBytes);
@@ -58,7 +59,7 @@ export function createStore(file: StoreFile, owner: StoreOwner, geometry: Geomet
 }
 
 /** Checks whose store it is, and how it is laid out. Throws ESTORE, EVERSION, EOWNER, ESIZE. */
-export function openStore(file: StoreFile, owner: StoreOwner): OpenStore {
+export function openStore(file: ByteStorage, owner: StoreOwner): OpenStore {
   const superblock = readSuperblock(file);
   if (superblock.mark !== owner.mark) {
     throw new UblkError("EOWNER", `it belongs to volume ${superblock.volume}, wanted ${owner.volume}`);
