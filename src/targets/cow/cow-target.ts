@@ -93,7 +93,10 @@ export class CowTarget implements Target, Layer {
   #isFlushing = false;
   /** What recovery found torn and was not taken up again. */
   readonly #torn: TornEntry[];
-  #isRepairing = false;
+  /** The last group that has something torn in it. */
+  #repairedBy = -1;
+  /** Groups up to this number were begun before the last point was taken: what they settle may have to be moved again. */
+  #rescanUntil = 0;
   #isShort = false;
   #isGivingUp = false;
   #isFailed = false;
@@ -141,7 +144,7 @@ export class CowTarget implements Target, Layer {
       return;
     }
     if (request.operation === Operation.FLUSH) {
-      if (this.#held.count > 0) this.#held.hold(request);
+      if (this.#held.writes > 0) this.#held.hold(request);
       else this.#next.submit(request);
       return;
     }
@@ -210,7 +213,6 @@ export class CowTarget implements Target, Layer {
       this.#makeRoom();
       this.#mover.start();
     }
-    if (this.#held.count > 0) this.#release();
     this.#publish();
   }
 
@@ -231,8 +233,9 @@ export class CowTarget implements Target, Layer {
   }
 
   #takeHeld(): void {
-    for (let index = 0; index < this.#held.count; index++) {
-      const request = this.#held.at(index);
+    const held = this.#held;
+    for (; held.taken < held.count; held.taken++) {
+      const request = held.at(held.taken);
       if (request.operation !== Operation.FLUSH && !this.#takeBlocksOf(request)) return;
     }
   }
@@ -241,7 +244,7 @@ export class CowTarget implements Target, Layer {
   #takeBlocksOf(request: Request): boolean {
     const { newest } = this.#points;
     const last = this.#lastBlocks[request.slot] as number;
-    // Blocks that are pending are looked at again: a point may have been taken since they were begun.
+    // Blocks that are pending are looked at again if a point is taken before they are settled: see `#moved`.
     for (let block = this.#settledTo[request.slot] as number; block <= last; block++) {
       const version = this.#map.newest(block);
       if (version !== NONE && this.#map.isPending(version)) continue;
@@ -263,16 +266,14 @@ export class CowTarget implements Target, Layer {
       const { block, epoch, source } = this.#torn.pop() as TornEntry;
       if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
       else this.#mover.takeStored(block, epoch, source);
-      this.#isRepairing = true;
+      this.#repairedBy = this.#mover.started;
     }
   }
 
   #moved(result: number): void {
     if (result !== 0) this.#fail();
-    else if (this.#isRepairing && this.#torn.length === 0 && this.#mover.isIdle) {
-      this.#isRepairing = false;
-      this.#store.hasRepairs = false;
-    }
+    else if (this.#torn.length === 0 && this.#mover.ended > this.#repairedBy) this.#store.hasRepairs = false;
+    if (this.#mover.ended <= this.#rescanUntil) this.#held.taken = 0;
     this.#release();
   }
 
@@ -365,6 +366,8 @@ export class CowTarget implements Target, Layer {
       const { slot, offset } = this.#held.at(index);
       this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);
     }
+    this.#held.taken = 0;
+    this.#rescanUntil = this.#mover.started + 1;
     this.#draining = this.#inFlight;
     const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
     if (this.#draining === 0) flush();

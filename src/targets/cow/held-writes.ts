@@ -31,6 +31,14 @@ export class HeldWrites {
     return this.#count;
   }
 
+  /** Without the flushes. */
+  get writes(): number {
+    return this.#count - this.#flushes;
+  }
+
+  /** So many, from the first on, have nothing left that the mover could take; kept right while writes go. */
+  taken = 0;
+
   /** Of writes and flushes that are held, by their order. */
   at(index: number): Request {
     return this.#requests[index] as Request;
@@ -53,7 +61,7 @@ export class HeldWrites {
     this.#heldAt[request.slot] = ++this.#ticket;
     this.#wentAt[request.slot] = 0;
     if (request.operation === Operation.FLUSH) {
-      this.#waitsFor[request.slot] = this.#count - this.#flushes;
+      this.#waitsFor[request.slot] = this.writes;
       this.#flushes++;
     }
     this.#requests[this.#count++] = request;
@@ -90,6 +98,7 @@ export class HeldWrites {
     this.#wentAt[request.slot] = ++this.#ticket;
     this.#requests.copyWithin(index, index + 1, this.#count);
     this.#count--;
+    if (index < this.taken) this.taken--;
     go(request);
   }
 

@@ -49,6 +49,9 @@ export class Mover implements Layer, CompletionHandler {
   #first = 0;
   #underWay = 0;
   #isAppending = false;
+  /** Groups so far. The one that is being put together has the number `started`. */
+  started = 0;
+  ended = 0;
   readonly #appended = (result: number): void => this.#end(result);
   /** Told when a group has ended, with 0 or a negative errno: its blocks are settled, or are pending no more. */
   whenMoved: (result: number) => void = () => undefined;
@@ -102,6 +105,7 @@ export class Mover implements Layer, CompletionHandler {
     if (this.#underWay === STARTED_MAX || this.#forming.count === 0) return;
     const group = this.#forming;
     this.#underWay++;
+    this.started++;
     group.reading = 1;
     for (let at = 0; at < group.count;) {
       const length = this.#runFrom(group, at);
@@ -214,6 +218,7 @@ export class Mover implements Layer, CompletionHandler {
     group.count = 0;
     this.#first = (this.#first + 1) % this.#groups.length;
     this.#underWay--;
+    this.ended++;
     this.#isAppending = false;
     this.whenMoved(result);
     this.#append();
