@@ -91,7 +91,6 @@ export class Cleaner implements CompletionHandler {
     this.#victim = this.#candidate(isShort ? LITTLE_GAIN : GOOD_GAIN);
     if (this.#victim < 0) return;
     this.#isReading = true;
-    segments.beginRead(this.#victim);
     const { address } = this.#memory;
     const offset = layout.tableOffset(this.#victim);
     this.#io.transfer(OPCODE.READ, file, offset, address, layout.tableBytes, 0, this.#handler, 0);
@@ -99,12 +98,10 @@ export class Cleaner implements CompletionHandler {
 
   /** The victim's table has been read. */
   completed(_index: number, result: number): void {
-    const { layout, segments } = this.#store;
     this.#isReading = false;
     this.#next = 0;
     this.#epochs.fill(0);
-    if (result === layout.tableBytes) this.#decode();
-    segments.endRead(this.#victim);
+    if (result === this.#store.layout.tableBytes) this.#decode();
   }
 
   #decode(): void {

@@ -95,7 +95,10 @@ export class CowTarget implements Target, Layer {
   readonly #torn: TornEntry[];
   /** The last group that has something torn in it. */
   #repairedBy = -1;
-  /** Groups up to this number were begun before the last point was taken: what they settle may have to be moved again. */
+  /**
+   * What these first groups settle may have to be moved again for a newer point: they were begun before the last one was taken,
+   * or have something torn in them.
+   */
   #rescanUntil = 0;
   #isShort = false;
   #isGivingUp = false;
@@ -244,7 +247,7 @@ export class CowTarget implements Target, Layer {
   #takeBlocksOf(request: Request): boolean {
     const { newest } = this.#points;
     const last = this.#lastBlocks[request.slot] as number;
-    // Blocks that are pending are looked at again if a point is taken before they are settled: see `#moved`.
+    // Blocks that are pending are looked at again if they may be settled for an older point only: see `#moved`.
     for (let block = this.#settledTo[request.slot] as number; block <= last; block++) {
       const version = this.#map.newest(block);
       if (version !== NONE && this.#map.isPending(version)) continue;
@@ -267,6 +270,7 @@ export class CowTarget implements Target, Layer {
       if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
       else this.#mover.takeStored(block, epoch, source);
       this.#repairedBy = this.#mover.started;
+      this.#rescanUntil = this.#mover.started + 1;
     }
   }
 

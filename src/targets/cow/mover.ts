@@ -136,7 +136,6 @@ export class Mover implements Layer, CompletionHandler {
     group.reading++;
     const source = group.sources[at] as number;
     if (source !== FROM_VOLUME) {
-      store.segments.beginRead(store.layout.segmentOf(source));
       const index = this.#groups.indexOf(group) * this.#blocks + at;
       this.#io.transfer(
         OPCODE.READ,
@@ -175,14 +174,13 @@ export class Mover implements Layer, CompletionHandler {
 
   /** A read of the store has ended. */
   completed(index: number, result: number): void {
-    const { store, map } = this.#parts;
+    const { map } = this.#parts;
     const group = this.#groups[Math.floor(index / this.#blocks)] as Group;
     const at = index % this.#blocks;
-    store.segments.endRead(store.layout.segmentOf(group.sources[at] as number));
     const version = map.findExactly(group.blocks[at] as number, group.epochs[at] as number);
-    const isWanted = version !== NONE;
-    const isWhole = result === this.#blockBytes && (!isWanted || this.#isWhole(group, at, version));
-    if (!isWhole) this.#lose(group, at);
+    // What is not there any more may have been overwritten while it was read: nobody wants it.
+    const isStillThere = version !== NONE && map.slot(version) === group.sources[at];
+    if (isStillThere && (result !== this.#blockBytes || !this.#isWhole(group, at, version))) this.#lose(group, at);
     this.#endRead(group);
   }
 

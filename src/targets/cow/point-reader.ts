@@ -38,9 +38,9 @@ class Piece {
   /** Where in the volume it goes on, and where it ends. */
   offset = 0;
   end = 0;
-  /** The run that is being read: from `offset` on; its segment, or NONE for one of the volume. */
+  /** The run that is being read: from `offset` on; of the store, its slot. */
   runBytes = 0;
-  segment = NONE;
+  slot = 0;
 
   constructor(index: number, bytes: number, io: Io, slot: number) {
     this.index = index;
@@ -151,7 +151,6 @@ export class PointReader implements Layer, CompletionHandler {
     let end = this.#blockEnd(piece.offset);
     while (end < piece.end && this.#version(end, job) === NONE) end += this.#blockBytes;
     piece.runBytes = Math.min(end, piece.end) - piece.offset;
-    piece.segment = NONE;
     piece.request.offset = piece.offset;
     piece.request.length = piece.runBytes;
     piece.request.pass(this.#parts.next, this);
@@ -167,8 +166,7 @@ export class PointReader implements Layer, CompletionHandler {
     }
     const slot = map.slot(version);
     piece.runBytes = Math.min(this.#blockEnd(piece.offset), piece.end) - piece.offset;
-    piece.segment = store.layout.segmentOf(slot);
-    store.segments.beginRead(piece.segment);
+    piece.slot = slot;
     this.#io.transfer(
       OPCODE.READ,
       store.file,
@@ -202,14 +200,15 @@ export class PointReader implements Layer, CompletionHandler {
   completed(index: number, result: number): void {
     const piece = this.#pieces[index] as Piece;
     const job = piece.job as Job;
-    this.#parts.store.segments.endRead(piece.segment);
+    const { map } = this.#parts;
     const version = this.#version(piece.offset, job);
-    const isWhole =
-      result === this.#blockBytes &&
-      version !== NONE &&
-      crc32(piece.bytes.subarray(0, this.#blockBytes)) === this.#parts.map.checksum(version);
-    if (!isWhole) job.result = result < 0 ? result : -ERRNO.EIO;
-    else this.#deliver(piece, job, piece.offset % this.#blockBytes, piece.runBytes);
+    // What has been moved within the store, or dropped, may have been overwritten while it was read: it is looked for again.
+    if (version !== NONE && map.slot(version) === piece.slot) {
+      const isWhole =
+        result === this.#blockBytes && crc32(piece.bytes.subarray(0, this.#blockBytes)) === map.checksum(version);
+      if (isWhole) this.#deliver(piece, job, piece.offset % this.#blockBytes, piece.runBytes);
+      else job.result = result < 0 ? result : -ERRNO.EIO;
+    }
     this.#proceed(piece);
   }
 

@@ -133,7 +133,7 @@ export function recoverStore(file: ByteStorage, layout: Layout, salt: number): R
   tables.sort((one, other) => one.sequence - other.sequence);
   const map = new VersionMap();
   const settled = tables.reduce((most, table) => Math.max(most, table.settled), 0);
-  const torn = new Map<number, TornEntry>();
+  const torn = new Map<string, TornEntry>();
   const lastEpochs = tables.map((table) => lastEpochOf(table));
   for (const table of tables) enterTable(file, layout, table, table.sequence <= settled, map, torn);
   return {
@@ -170,7 +170,7 @@ function enterTable(
   table: SegmentTable,
   isSettled: boolean,
   map: VersionMap,
-  torn: Map<number, TornEntry>,
+  torn: Map<string, TornEntry>,
 ): void {
   let entry = 0;
   for (const { sector, header } of table.sectors) {
@@ -181,14 +181,19 @@ function enterTable(
       const checksum = sector.checksum(at);
       const older = map.findExactly(block, epoch);
       if (!isSettled && entry >= table.durable && !isWhole(file, layout, slot, checksum)) {
-        torn.set(block, { block, epoch, source: older === NONE ? FROM_VOLUME : map.slot(older) });
+        torn.set(keyOf(block, epoch), { block, epoch, source: older === NONE ? FROM_VOLUME : map.slot(older) });
         continue;
       }
-      torn.delete(block);
+      torn.delete(keyOf(block, epoch));
       if (older !== NONE) map.remove(older);
       map.add(block, epoch, slot, checksum, sector.flags(at));
     }
   }
+}
+
+/** A block may be torn in several of its versions: one append has originals and what is moved within the store. */
+function keyOf(block: number, epoch: number): string {
+  return `${block}@${epoch}`;
 }
 
 /** The largest epoch of a segment's entries. */

@@ -1,7 +1,8 @@
 /**
  * The segments of a store: which are free, and how many slots of the others are still wanted.
  *
- * Invariant: a segment is written to again only when none of its slots is wanted or being read.
+ * Invariant: a segment is written to again only when none of its slots is wanted. Who reads one meanwhile looks afterwards
+ * whether the map still says that it was there.
  */
 
 const State = { FREE: 0, OPEN: 1, SEALED: 2 } as const;
@@ -12,7 +13,6 @@ export class Segments {
   /** Grows with each opening; tells what is newer of two things that a store says. */
   readonly #sequences: Uint32Array;
   readonly #wanted: Int32Array;
-  readonly #readers: Int32Array;
   /** Free segments, a ring: the one that was freed first is taken first. */
   readonly #free: Int32Array;
   #freeFirst = 0;
@@ -26,7 +26,6 @@ export class Segments {
     this.#sequences = sequences.slice();
     this.#lastSequence = sequences.reduce((most, sequence) => Math.max(most, sequence), 0);
     this.#wanted = new Int32Array(segments);
-    this.#readers = new Int32Array(segments);
     this.#free = new Int32Array(segments);
   }
 
@@ -85,18 +84,8 @@ export class Segments {
     this.#releaseIfUnused(segment);
   }
 
-  beginRead(segment: number): void {
-    this.#readers[segment] = (this.#readers[segment] as number) + 1;
-  }
-
-  endRead(segment: number): void {
-    this.#readers[segment] = (this.#readers[segment] as number) - 1;
-    this.#releaseIfUnused(segment);
-  }
-
   #releaseIfUnused(segment: number): void {
-    if (this.#states[segment] !== State.SEALED || this.#wanted[segment] !== 0 || this.#readers[segment] !== 0) return;
-    this.#pushFree(segment);
+    if (this.#states[segment] === State.SEALED && this.#wanted[segment] === 0) this.#pushFree(segment);
   }
 
   /** The sealed segment with the fewest wanted slots; -1 where there is none that has less than `below`. */
