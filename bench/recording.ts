@@ -1,6 +1,7 @@
 /**
  * What the predictive record costs a volume whose working set is recorded: the file target without a record beside two with
- * one, on persistent memory and on an ordinary disk, in one guest run. Medians of several rounds; ratios, not times.
+ * one, on persistent memory and on an ordinary disk, in one guest run. Beside them one with a layer that lets everything pass:
+ * the bound that any layer has there. Medians of several rounds; ratios, not times.
  */
 import { measureInGuest, saveResult } from "./guest-run.ts";
 import { NVRAM_DISK_BYTES, PEERS, type RecordingMeasurement, type RecordingOrder } from "./guest/recording.ts";
@@ -9,6 +10,7 @@ import { rowsOf, tableOf } from "./report.ts";
 /** What must be reached beside the volume without a record. */
 const WANTED = { iops: 0.95 } as const;
 const PAIRS = [
+  [PEERS.layer, PEERS.plain],
   [PEERS.pmem, PEERS.plain],
   [PEERS.disk, PEERS.plain],
 ] as const;

@@ -27,24 +27,27 @@ export interface RecordingMeasurement {
 export const NVRAM_DISK_BYTES = 128 * 2 ** 20;
 export const PEERS = {
   plain: "no record",
+  layer: "another layer",
   pmem: "record on persistent memory",
   disk: "record on a disk",
 } as const;
 
 async function startPeers(): Promise<Peer[]> {
   await run("modprobe", "ublk_drv");
-  const [plain, pmem, disk] = await makeRamDisks(3);
+  const [plain, layer, pmem, disk] = await makeRamDisks(4);
   await run("mkfs.ext4", "-q", "-b", "4096", "/dev/pmem0");
   await run("mkfs.ext4", "-q", "/dev/vda");
   await run("mkdir", "-p", "/mnt/pmem", "/mnt/disk");
   await run("mount", "-o", "dax=always", "/dev/pmem0", "/mnt/pmem");
   await run("mount", "/dev/vda", "/mnt/disk");
   await configure("plain", `path = "${plain}"`);
+  // A layer that lets everything pass: what any layer costs here.
+  await configure("layer", `path = "${layer}"`, '[[filter]]\nkind = "error"\nrate = 0');
   await configure("pmem", `path = "${pmem}"`, '[record]\nnvram = "/mnt/pmem/nvram"');
   await configure("disk", `path = "${disk}"`, '[record]\nnvram = "/mnt/disk/nvram"');
   const peers: Peer[] = [];
-  for (const volume of ["plain", "pmem", "disk"] as const) {
-    if (volume !== "plain") await run("bin/sluice", "nvram", "create", volume, "--in-sync");
+  for (const volume of ["plain", "layer", "pmem", "disk"] as const) {
+    if (volume === "pmem" || volume === "disk") await run("bin/sluice", "nvram", "create", volume, "--in-sync");
     await up(volume);
     peers.push(await sluicePeer(PEERS[volume], volume));
   }
