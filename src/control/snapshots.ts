@@ -51,7 +51,7 @@ export class Snapshots {
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
     const answer = await this.#ask(order);
-    return "points" in answer ? answer.points : [];
+    return "points" in answer ? answer.points.filter(({ kind }) => kind === "snapshot") : [];
   }
 
   async #ask(order: CowOrder): Promise<Exclude<CowAnswer, { error: number }>> {

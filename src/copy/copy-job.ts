@@ -108,6 +108,11 @@ export class CopyJob {
     return this.#error;
   }
 
+  /** The source has been asked, and has not answered. */
+  get isReading(): boolean {
+    return this.#reading > 0;
+  }
+
   /** What is durable at the destination. */
   get copiedBytes(): number {
     return Math.min(this.#list.copiedCount * this.#plan.segmentBytes, this.#plan.volumeBytes);

@@ -477,13 +477,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
-    name: "a later process does not go on from the journal",
-    file: "src/copy/copy-job.ts",
-    from: "    this.#passAll();\n",
-    to: "",
-  },
-  {
-    world: "snapshots",
     name: "a difference leaves out the newest of what changed",
     file: "src/targets/cow/differ.ts",
     from: "epoch >= to) continue;",
