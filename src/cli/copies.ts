@@ -9,7 +9,6 @@ import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
-import { Progress } from "./progress.ts";
 
 const SEGMENT = "1MiB";
 const WATCH_MS = 1_000;
@@ -217,6 +216,8 @@ function describeCopy(row: CopyRow): string {
 
 /** Gives the row of a job that is complete. Throws ECOPY where it has failed. */
 async function watchCopy(volume: string, copy: string, json: boolean): Promise<CopyRow> {
+  // Other commands are done sooner without what draws the bar.
+  const { Progress } = await import("./progress.ts");
   using progress = new Progress(!json);
   for (;;) {
     const row = (await askCopies(volume)).find(({ name }) => name === copy);

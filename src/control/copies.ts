@@ -7,12 +7,11 @@
  */
 import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CopyJob, type CopyDestination, type CopySource, type Ended } from "../copy/copy-job.ts";
+import { CopyJob, unitBytesFor, type CopyDestination, type CopySource, type Ended } from "../copy/copy-job.ts";
 import type { CopyRecord, CopyRecords } from "../copy/copy-record.ts";
 import { openDestination, type DestinationUse, type FileDestination } from "../copy/file-destination.ts";
 import type { CopyOrder } from "../copy/segment-list.ts";
 import type { Point } from "../targets/cow/catalog.ts";
-import { placeBlocks } from "../targets/cow/passed.ts";
 import type { CowAnswer, CowOrder } from "../targets/cow/cow-orders.ts";
 import type { CowView } from "../targets/volume.ts";
 import type { Device } from "../ublk/device.ts";
@@ -172,10 +171,7 @@ export class Copies {
       }
     }
     const { sizeBytes } = this.#device.limits;
-    const { blockBytes } = this.#view.geometry;
-    // What a copy has passed is known in places that grow with the volume: a smaller segment would never count.
-    const least = placeBlocks(Math.ceil(sizeBytes / blockBytes)) * blockBytes;
-    const bytes = Math.max(segmentBytes, least);
+    const unitBytes = unitBytesFor(sizeBytes, this.#view.geometry.blockBytes);
     return {
       name,
       state: "staged",
@@ -183,12 +179,13 @@ export class Copies {
       epoch: null,
       createdMs: Date.now(),
       volumeBytes: sizeBytes,
-      segmentBytes: bytes,
+      unitBytes,
+      segmentBytes: Math.max(segmentBytes, unitBytes),
       order,
       bytesPerSecond,
       destinations: [...destinations],
       overwrites: force,
-      copied: new Uint8Array(Math.ceil(Math.ceil(sizeBytes / bytes) / 8)),
+      copied: new Uint8Array(Math.ceil(Math.ceil(sizeBytes / unitBytes) / 8)),
     };
   }
 
@@ -249,9 +246,9 @@ export class Copies {
   }
 
   #run(entry: Entry, destinations: readonly FileDestination[]): void {
-    const { name, epoch, volumeBytes, segmentBytes, order, bytesPerSecond, copied } = entry.record;
+    const { name, epoch, volumeBytes, unitBytes, segmentBytes, order, bytesPerSecond, copied } = entry.record;
     const job = new CopyJob(
-      { volumeBytes, segmentBytes, order, bytesPerSecond, copied },
+      { volumeBytes, unitBytes, segmentBytes, order, bytesPerSecond, copied },
       {
         source: this.#source(epoch as number),
         destinations: destinations satisfies readonly CopyDestination[],
@@ -440,10 +437,10 @@ function rateOf({ since }: Live, copiedBytes: number): number {
   return seconds > 0 ? Math.round((copiedBytes - since.copiedBytes) / seconds) : 0;
 }
 
-function countBytes({ copied, segmentBytes, volumeBytes }: CopyRecord): number {
-  let segments = 0;
-  for (let bits of copied) for (; bits !== 0; bits &= bits - 1) segments++;
-  return Math.min(segments * segmentBytes, volumeBytes);
+function countBytes({ copied, unitBytes, volumeBytes }: CopyRecord): number {
+  let units = 0;
+  for (let bits of copied) for (; bits !== 0; bits &= bits - 1) units++;
+  return Math.min(units * unitBytes, volumeBytes);
 }
 
 function isWhole(record: CopyRecord): boolean {

@@ -7,14 +7,24 @@
  */
 import type { HeatMap } from "../targets/cow/heat.ts";
 import { Pace } from "./pace.ts";
-import { SegmentList, type CopyOrder, type SegmentRange } from "./segment-list.ts";
+import { SegmentList, type CopyOrder, type Segment } from "./segment-list.ts";
 
 /** Segments in memory at once: some are read while one is written. */
 const BUFFERS = 4;
 /** Bytes that are written between two barriers: so much is copied again after a crash, and is kept aside longer. */
 const SYNC_BYTES = 32 * 2 ** 20;
+/** The same while the job waits for its pace: a barrier costs it nothing then. */
+const WAITING_SYNC_BYTES = 4 * 2 ** 20;
 /** Hot segments are looked for again each time that this part of the volume has been copied. */
 const REORDER_SHARE = 1 / 16;
+
+/** What a copy of a volume can be in the units of is known by the bits of its journal: at most so many. */
+const UNITS_MAX = 2 ** 22;
+
+/** Bytes of the units in which it is known what is copied: blocks of the volume, as many as there is room for. */
+export function unitBytesFor(volumeBytes: number, blockBytes: number): number {
+  return Math.max(blockBytes, 2 ** Math.ceil(Math.log2(volumeBytes / UNITS_MAX)));
+}
 
 /** Undefined where it succeeded. */
 export type Ended = (error: Error | undefined) => void;
@@ -36,7 +46,7 @@ export interface CopyDestination {
 }
 
 export interface CopyJournal {
-  /** Durably notes which segments are copied: a bit each. */
+  /** Durably notes which units are copied: a bit each. */
   save(copied: Uint8Array, ended: Ended): void;
 }
 
@@ -47,6 +57,9 @@ export interface CopyClock {
 
 export interface CopyPlan {
   readonly volumeBytes: number;
+  /** Bytes of a unit: what is copied is known by the unit. */
+  readonly unitBytes: number;
+  /** At most so much is read and written at once: a power of two, at least a unit. */
   readonly segmentBytes: number;
   readonly order: CopyOrder;
   readonly bytesPerSecond: number | null;
@@ -64,9 +77,10 @@ export interface CopyParts {
 /** "failed" may go on when its reason is mended. "over": complete, or cancelled. */
 export type CopyState = "running" | "paused" | "failed" | "complete" | "cancelled";
 
-interface Segment {
+/** A segment in memory. */
+interface Held {
   readonly shared: SharedArrayBuffer;
-  readonly index: number;
+  readonly segment: Segment;
 }
 
 export class CopyJob {
@@ -76,9 +90,10 @@ export class CopyJob {
   readonly #pace: Pace;
   readonly #idle: SharedArrayBuffer[];
   /** Segments that have been read, in that order. */
-  readonly #read: Segment[] = [];
+  readonly #read: Held[] = [];
   /** Written, but not known to be durable. */
-  #written: number[] = [];
+  #written: Segment[] = [];
+  #writtenUnits = 0;
   #reading = 0;
   #isStoring = false;
   #isWaiting = false;
@@ -91,10 +106,10 @@ export class CopyJob {
   whenFailed: (error: Error) => void = () => undefined;
 
   constructor(plan: CopyPlan, parts: CopyParts) {
-    const segments = Math.ceil(plan.volumeBytes / plan.segmentBytes);
+    const units = Math.ceil(plan.volumeBytes / plan.unitBytes);
     this.#plan = plan;
     this.#parts = parts;
-    this.#list = new SegmentList(segments, plan.copied);
+    this.#list = new SegmentList(units, plan.copied);
     this.#pace = new Pace(plan.bytesPerSecond, parts.clock.nowMs());
     this.#idle = Array.from({ length: BUFFERS }, () => new SharedArrayBuffer(plan.segmentBytes));
   }
@@ -115,7 +130,7 @@ export class CopyJob {
 
   /** What is durable at the destination. */
   get copiedBytes(): number {
-    return Math.min(this.#list.copiedCount * this.#plan.segmentBytes, this.#plan.volumeBytes);
+    return Math.min(this.#list.copiedUnits * this.#plan.unitBytes, this.#plan.volumeBytes);
   }
 
   get bytesPerSecond(): number | null {
@@ -124,13 +139,13 @@ export class CopyJob {
 
   /** What is still to be copied, in bytes; at most `most` ranges. */
   toCopy(most: number): { offset: number; length: number }[] {
-    return this.#list.toCopy(most).map(({ first, end }) => this.#bytesOf(first, end));
+    return this.#list.toCopy(most).map((range) => this.#bytesOf(range));
   }
 
-  #bytesOf(first: number, end: number): { offset: number; length: number } {
-    const { segmentBytes, volumeBytes } = this.#plan;
-    const offset = first * segmentBytes;
-    return { offset, length: Math.min(end * segmentBytes, volumeBytes) - offset };
+  #bytesOf({ first, end }: Segment): { offset: number; length: number } {
+    const { unitBytes, volumeBytes } = this.#plan;
+    const offset = first * unitBytes;
+    return { offset, length: Math.min(end * unitBytes, volumeBytes) - offset };
   }
 
   /** Begins, or goes on from what an earlier process has copied: the source is told of that first. */
@@ -148,14 +163,14 @@ export class CopyJob {
 
   #passAll(): void {
     let first = 0;
-    for (const range of [...this.#list.toCopy(Infinity), { first: this.#list.segments, end: 0 }]) {
-      if (range.first > first) this.#pass(first, range.first);
+    for (const range of [...this.#list.toCopy(Infinity), { first: this.#list.units, end: 0 }]) {
+      if (range.first > first) this.#pass({ first, end: range.first });
       first = range.end;
     }
   }
 
-  #pass(first: number, end: number): void {
-    const { offset, length } = this.#bytesOf(first, end);
+  #pass(segment: Segment): void {
+    const { offset, length } = this.#bytesOf(segment);
     this.#parts.source.pass(offset, length);
   }
 
@@ -182,14 +197,10 @@ export class CopyJob {
     this.#pace.limit(bytesPerSecond, this.#parts.clock.nowMs());
   }
 
-  /** Segments that hold any of these bytes come next. */
+  /** Units that hold any of these bytes come next. */
   prioritize(offset: number, length: number): void {
-    const { segmentBytes } = this.#plan;
-    const range: SegmentRange = {
-      first: Math.floor(offset / segmentBytes),
-      end: Math.ceil((offset + length) / segmentBytes),
-    };
-    this.#list.want(range);
+    const { unitBytes } = this.#plan;
+    this.#list.want({ first: Math.floor(offset / unitBytes), end: Math.ceil((offset + length) / unitBytes) });
   }
 
   #fail(error: Error): void {
@@ -200,10 +211,10 @@ export class CopyJob {
   }
 
   #go(): void {
-    if (this.#plan.order === "hot-first" && this.#list.copiedCount >= this.#reorderAt && this.#state === "running") {
-      this.#reorderAt = this.#list.copiedCount + Math.max(1, this.#list.segments * REORDER_SHARE);
+    if (this.#plan.order === "hot-first" && this.#list.copiedUnits >= this.#reorderAt && this.#state === "running") {
+      this.#reorderAt = this.#list.copiedUnits + Math.max(1, this.#list.units * REORDER_SHARE);
       this.#parts.source.heat((heat) => {
-        this.#list.orderByHeat(heat, this.#plan.segmentBytes);
+        this.#list.orderByHeat(heat, this.#plan.unitBytes);
         this.#readAhead();
       });
     } else this.#readAhead();
@@ -211,49 +222,48 @@ export class CopyJob {
   }
 
   #readAhead(): void {
+    const { segmentBytes, unitBytes } = this.#plan;
     while (this.#state === "running" && this.#idle.length > 0 && !this.#isWaiting) {
-      const { clock } = this.#parts;
-      const waitMs = this.#pace.take(this.#plan.segmentBytes, clock.nowMs());
+      const segment = this.#list.next(segmentBytes / unitBytes);
+      if (segment === undefined) return;
+      const waitMs = this.#pace.take(this.#bytesOf(segment).length, this.#parts.clock.nowMs());
       if (waitMs > 0) {
-        this.#isWaiting = true;
-        clock.after(waitMs, () => {
-          this.#isWaiting = false;
-          this.#readAhead();
-        });
-        return;
-      }
-      const index = this.#list.next();
-      if (index < 0) return;
-      this.#readSegment({ shared: this.#idle.pop() as SharedArrayBuffer, index });
+        this.#list.giveBack(segment);
+        this.#waitFor(waitMs);
+      } else this.#readSegment({ shared: this.#idle.pop() as SharedArrayBuffer, segment });
     }
   }
 
-  #readSegment(segment: Segment): void {
-    const { offset, length } = this.#bytesOf(segment.index, segment.index + 1);
+  #waitFor(ms: number): void {
+    this.#isWaiting = true;
+    this.#parts.clock.after(ms, () => {
+      this.#isWaiting = false;
+      this.#readAhead();
+    });
+  }
+
+  #readSegment(held: Held): void {
+    const { offset, length } = this.#bytesOf(held.segment);
     this.#reading++;
-    this.#parts.source.read(offset, length, segment.shared, (error) => {
+    this.#parts.source.read(offset, length, held.shared, (error) => {
       this.#reading--;
-      if (error === undefined) this.#read.push(segment);
+      if (error === undefined) this.#read.push(held);
       else {
-        this.#giveBack(segment);
+        this.#idle.push(held.shared);
+        this.#list.giveBack(held.segment);
         this.#fail(error);
       }
       this.#store();
     });
   }
 
-  #giveBack({ shared, index }: Segment): void {
-    this.#idle.push(shared);
-    this.#list.giveBack(index);
-  }
-
   /** Writes what has been read, or makes durable what has been written: one thing at a time. */
   #store(): void {
     if (this.#isStoring || this.#state === "cancelled") return;
-    const segment = this.#read[0];
-    if (segment !== undefined && this.#state !== "failed") {
+    const held = this.#read[0];
+    if (held !== undefined && this.#state !== "failed") {
       this.#isStoring = true;
-      this.#write(segment, 0);
+      this.#write(held, 0);
     } else if (this.#isSyncDue) {
       this.#isStoring = true;
       this.#sync(this.#written, 0);
@@ -262,28 +272,31 @@ export class CopyJob {
 
   get #isSyncDue(): boolean {
     if (this.#written.length === 0 || this.#state === "failed") return false;
-    if (this.#written.length * this.#plan.segmentBytes >= SYNC_BYTES) return true;
-    const isAllWritten = this.#list.copiedCount + this.#written.length === this.#list.segments;
+    const bytes = this.#writtenUnits * this.#plan.unitBytes;
+    if (bytes >= SYNC_BYTES || (this.#isWaiting && bytes >= WAITING_SYNC_BYTES)) return true;
+    const isAllWritten = this.#list.copiedUnits + this.#writtenUnits === this.#list.units;
     return isAllWritten || (this.#state === "paused" && this.#reading === 0);
   }
 
-  #write(segment: Segment, at: number): void {
+  #write(held: Held, at: number): void {
+    const { shared, segment } = held;
     const destination = this.#parts.destinations[at];
     if (destination === undefined) {
       this.#read.shift();
-      this.#idle.push(segment.shared);
-      this.#written.push(segment.index);
+      this.#idle.push(shared);
+      this.#written.push(segment);
+      this.#writtenUnits += segment.end - segment.first;
       this.#stored();
       return;
     }
-    const { offset, length } = this.#bytesOf(segment.index, segment.index + 1);
-    destination.write(offset, new Uint8Array(segment.shared, 0, length), (error) => {
-      if (error === undefined) this.#write(segment, at + 1);
+    const { offset, length } = this.#bytesOf(segment);
+    destination.write(offset, new Uint8Array(shared, 0, length), (error) => {
+      if (error === undefined) this.#write(held, at + 1);
       else this.#storeFailed(error);
     });
   }
 
-  #sync(written: readonly number[], at: number): void {
+  #sync(written: readonly Segment[], at: number): void {
     const destination = this.#parts.destinations[at];
     if (destination === undefined) {
       this.#save(written);
@@ -295,8 +308,9 @@ export class CopyJob {
     });
   }
 
-  #save(written: readonly number[]): void {
-    for (const index of written) this.#list.end(index);
+  #save(written: readonly Segment[]): void {
+    for (const segment of written) this.#list.end(segment);
+    this.#writtenUnits = 0;
     this.#parts.journal.save(this.#list.copied, (error) => {
       if (error !== undefined) {
         this.#writtenForNothing(written, error);
@@ -304,16 +318,17 @@ export class CopyJob {
       }
       if (this.#state === "cancelled") return;
       this.#written = [];
-      for (const index of written) this.#pass(index, index + 1);
+      for (const segment of written) this.#pass(segment);
       if (this.#list.isComplete) this.#complete();
       else this.#stored();
     });
   }
 
   /** Nobody knows what of it is there, or a later process would not know: all of it is written anew. */
-  #writtenForNothing(written: readonly number[], error: Error): void {
-    for (const index of written) this.#list.giveBack(index);
+  #writtenForNothing(written: readonly Segment[], error: Error): void {
+    for (const segment of written) this.#list.giveBack(segment);
     this.#written = [];
+    this.#writtenUnits = 0;
     this.#storeFailed(error);
   }
 

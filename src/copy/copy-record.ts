@@ -5,7 +5,7 @@
  * its old or its new form whatever dies; one that is damaged is refused.
  *
  *     sluice-copy 1 CRC32 LENGTH\n    magic, version, CRC-32 of the rest (8 hexadecimal digits) and its length in bytes
- *     { ... }\n                       CopyRecord as JSON; `copied`: a bit for each segment, deflated (RFC 1951), base64
+ *     { ... }\n                       CopyRecord as JSON; `copied`: a bit for each unit, deflated (RFC 1951), base64
  */
 import { open, readdir, readFile, rename, rm, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -30,6 +30,7 @@ const schema = z.strictObject({
   epoch: z.int().nonnegative().nullable(),
   createdMs: z.number(),
   volumeBytes: z.int().positive(),
+  unitBytes: z.int().positive(),
   segmentBytes: z.int().positive(),
   order: z.enum(COPY_ORDERS),
   bytesPerSecond: z.int().positive().nullable(),
@@ -39,7 +40,7 @@ const schema = z.strictObject({
   copied: z.string().transform((text) => Uint8Array.from(inflateRawSync(Buffer.from(text, "base64")))),
 });
 
-/** A job; `copied` has a bit for each segment, from the lowest of the first byte on. */
+/** A job; `copied` has a bit for each unit, from the lowest of the first byte on. */
 export type CopyRecord = Readonly<Omit<z.output<typeof schema>, "copied">> & { readonly copied: Uint8Array };
 
 export function encodeRecord(record: CopyRecord): string {
@@ -61,7 +62,7 @@ export function decodeRecord(text: string): CopyRecord {
     throw new UblkError("ECOPY", "it is damaged: its checksum is wrong");
   }
   const { data } = schema.safeParse(JSON.parse(body));
-  if (data === undefined || data.copied.length !== Math.ceil(Math.ceil(data.volumeBytes / data.segmentBytes) / 8)) {
+  if (data === undefined || data.copied.length !== Math.ceil(Math.ceil(data.volumeBytes / data.unitBytes) / 8)) {
     throw new UblkError("ECOPY", "it is damaged: its content does not fit together");
   }
   return data;

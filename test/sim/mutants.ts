@@ -437,8 +437,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "a copy passes what is only written",
     file: "src/copy/copy-job.ts",
-    from: "      this.#written.push(segment.index);\n",
-    to: "      this.#written.push(segment.index);\n      this.#pass(segment.index, segment.index + 1);\n",
+    from: "      this.#written.push(segment);\n",
+    to: "      this.#written.push(segment);\n      this.#pass(segment);\n",
   },
   {
     world: "snapshots",

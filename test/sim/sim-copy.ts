@@ -29,7 +29,7 @@ export class SimCopy {
   readonly epoch: number;
   readonly #shows: Int32Array;
   readonly #sectors: number;
-  readonly #segmentBytes: number;
+  readonly #unitBytes: number;
   readonly #random: Random;
   readonly #tell: (line: () => string) => void;
   /** Sequences of the stamps that the destination shows, and those that survive a power cut. */
@@ -52,7 +52,7 @@ export class SimCopy {
     this.epoch = epoch;
     this.#shows = shows;
     this.#sectors = shows.length;
-    this.#segmentBytes = sectorsPerBlock * random.pick([1, 4, 8]) * SECTOR_BYTES;
+    this.#unitBytes = sectorsPerBlock * random.pick([1, 2]) * SECTOR_BYTES;
     this.#random = random;
     this.#tell = tell;
     this.#current = new Int32Array(this.#sectors);
@@ -76,7 +76,8 @@ export class SimCopy {
   attach(engine: CowTarget, faults: CopyFaults): void {
     const plan = {
       volumeBytes: this.#sectors * SECTOR_BYTES,
-      segmentBytes: this.#segmentBytes,
+      unitBytes: this.#unitBytes,
+      segmentBytes: this.#unitBytes * this.#random.pick([1, 4, 8]),
       order: this.#random.pick(COPY_ORDERS),
       bytesPerSecond: null,
       copied: this.#journal,

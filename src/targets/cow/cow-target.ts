@@ -127,7 +127,7 @@ export class CowTarget implements Target, Layer {
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
     this.#held = new HeldWrites(context.depth);
-    this.#heat = new Heat(volumeBytes);
+    this.#heat = new Heat(volumeBytes, blockBytes);
     this.#settledTo = new Float64Array(context.depth);
     this.#lastBlocks = new Float64Array(context.depth);
     this.#passedAt = new Uint32Array(context.depth);

@@ -4,32 +4,33 @@
  * Invariant: bounded memory, one counter for each place; a count is an estimate and nothing relies on it.
  */
 
-/** Counters: 2 MiB of memory. */
-const PLACES_MAX = 2 ** 20;
-const LEAST_PLACE_BYTES = 64 * 1024;
-const COUNT_MAX = 0xffff;
+/** Counters: 4 MiB of memory. */
+const PLACES_MAX = 2 ** 22;
+export const HEAT_MAX = 0xff;
 
 export interface HeatMap {
   /** By place: writes, of which the older count half as much each time that the map is asked for. */
-  readonly counts: Uint16Array;
+  readonly counts: Uint8Array;
   readonly placeBytes: number;
 }
 
 export class Heat {
-  readonly #counts: Uint16Array;
+  readonly #counts: Uint8Array;
   readonly #placeBytes: number;
+  readonly #placesPerByte: number;
 
-  constructor(volumeBytes: number) {
-    const least = Math.max(LEAST_PLACE_BYTES, volumeBytes / PLACES_MAX);
+  constructor(volumeBytes: number, blockBytes: number) {
+    const least = Math.max(blockBytes, volumeBytes / PLACES_MAX);
     this.#placeBytes = 2 ** Math.ceil(Math.log2(least));
-    this.#counts = new Uint16Array(Math.ceil(volumeBytes / this.#placeBytes));
+    this.#placesPerByte = 1 / this.#placeBytes;
+    this.#counts = new Uint8Array(Math.ceil(volumeBytes / this.#placeBytes));
   }
 
   /** A write begins at `offset`. Its length does not matter: long ones are rarely repeated. */
   written(offset: number): void {
-    const place = Math.floor(offset / this.#placeBytes);
+    const place = Math.floor(offset * this.#placesPerByte);
     const count = this.#counts[place] as number;
-    if (count < COUNT_MAX) this.#counts[place] = count + 1;
+    if (count < HEAT_MAX) this.#counts[place] = count + 1;
   }
 
   /** What has been counted; from now on it counts half. */
