@@ -1,15 +1,18 @@
 /**
  * How often each part of the volume is written to: what is hot is about to be written again.
  *
- * Invariant: bounded memory, one counter for each place; a count is an estimate and nothing relies on it.
+ * Invariant: bounded memory, one counter for each place, and a constant cost for each write; a count is an estimate and nothing
+ * relies on it. What was long ago counts less: a hand goes round, a place every few writes, and halves what it meets.
  */
 
 /** Counters: 4 MiB of memory. */
 const PLACES_MAX = 2 ** 22;
+/** The hand has gone round when each place could have been written to so often. */
+const WRITES_PER_STEP = 8;
 export const HEAT_MAX = 0xff;
 
 export interface HeatMap {
-  /** By place: writes, of which the older count half as much each time that the map is asked for. */
+  /** By place: writes, of which the older count less. */
   readonly counts: Uint8Array;
   readonly placeBytes: number;
 }
@@ -18,6 +21,8 @@ export class Heat {
   readonly #counts: Uint8Array;
   readonly #placeBytes: number;
   readonly #placesPerByte: number;
+  #hand = 0;
+  #untilStep = WRITES_PER_STEP;
 
   constructor(volumeBytes: number, blockBytes: number) {
     const least = Math.max(blockBytes, volumeBytes / PLACES_MAX);
@@ -31,12 +36,16 @@ export class Heat {
     const place = Math.floor(offset * this.#placesPerByte);
     const count = this.#counts[place] as number;
     if (count < HEAT_MAX) this.#counts[place] = count + 1;
+    if (--this.#untilStep === 0) this.#step();
   }
 
-  /** What has been counted; from now on it counts half. */
+  #step(): void {
+    this.#untilStep = WRITES_PER_STEP;
+    this.#counts[this.#hand] = (this.#counts[this.#hand] as number) >>> 1;
+    if (++this.#hand === this.#counts.length) this.#hand = 0;
+  }
+
   read(): HeatMap {
-    const counts = this.#counts.slice();
-    for (let place = 0; place < counts.length; place++) this.#counts[place] = (counts[place] as number) >>> 1;
-    return { counts, placeBytes: this.#placeBytes };
+    return { counts: this.#counts.slice(), placeBytes: this.#placeBytes };
   }
 }
