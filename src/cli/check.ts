@@ -7,6 +7,7 @@ import { examineNvramBacking } from "../targets/nvram-backing.ts";
 import { openVolume, type RecordSpec, type SnapshotSpec, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
+import { roomBytes } from "../targets/cow/cleaner.ts";
 import { examineStore } from "../targets/store-backing.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
@@ -73,7 +74,7 @@ async function checkRecord({ backing, sizeBytes }: VolumeSpec, record: RecordSpe
 async function checkStore({ path, fullPolicy, volume, mark }: SnapshotSpec): Promise<string> {
   const { geometry, volume: owner, mark: found } = await examineStore(path);
   if (found !== mark) throw new UblkError("EOWNER", `Store ${path}: it belongs to volume ${owner}, wanted ${volume}`);
-  const bytes = geometry.segments * geometry.slotsPerSegment * geometry.blockBytes;
+  const bytes = roomBytes(geometry);
   return `${path}, ${formatSize(bytes)} in blocks of ${formatSize(geometry.blockBytes)}, when full: ${fullPolicy}`;
 }
 

@@ -9,9 +9,10 @@ import {
 } from "../control/client.ts";
 import { readConfig } from "../control/config.ts";
 import { ownerOf } from "../control/identity.ts";
-import { formatSize } from "../control/sizes.ts";
+import { formatDuration, formatSize } from "../control/sizes.ts";
 import type { SnapshotList, SnapshotStoreStatus } from "../control/snapshot-status.ts";
 import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN } from "../targets/cow/store-file.ts";
+import { roomBytes } from "../targets/cow/cleaner.ts";
 import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
@@ -184,8 +185,7 @@ async function initStore(nameOrPath: string, sizeBytes: number | null, blockByte
   }
   await createStoreBacking(snapshots.path, ownerOf(config.name), { sizeBytes, blockBytes });
   const { geometry } = await examineStore(snapshots.path);
-  const slots = geometry.segments * geometry.slotsPerSegment;
-  return { path: snapshots.path, blockBytes, sizeBytes: slots * geometry.blockBytes };
+  return { path: snapshots.path, blockBytes, sizeBytes: roomBytes(geometry) };
 }
 
 function describeList({ store, snapshots }: SnapshotList): string {
@@ -203,13 +203,20 @@ function describeList({ store, snapshots }: SnapshotList): string {
 
 /** Rows for `sluice status` and `sluice snapshot list`. */
 export function storeFacts(store: SnapshotStoreStatus): [string, string][] {
-  const { counts, usedBytes, sizeBytes, blockBytes } = store;
+  const { counts, usedBytes, sizeBytes, blockBytes, fillingBytesPerSecond, fullInSeconds } = store;
+  const filling =
+    fullInSeconds === null
+      ? "not filling"
+      : `filling by ${formatSize(Math.round(fillingBytesPerSecond))} a second, full in ${formatDuration(fullInSeconds)}`;
   return [
     ["snapshots", `${store.store}, blocks of ${formatSize(blockBytes)}, when full: ${store.whenFull}`],
     [
       "",
-      `${formatSize(usedBytes)} of ${formatSize(sizeBytes)} in use (${((usedBytes / sizeBytes) * 100).toFixed(1)} %), ` +
-        `${counts.moved} originals moved, ${counts.held} writes waited for one, ${counts.relocated} moved within, ` +
+      `${formatSize(usedBytes)} of ${formatSize(sizeBytes)} in use (${((usedBytes / sizeBytes) * 100).toFixed(1)} %), ${filling}`,
+    ],
+    [
+      "",
+      `${counts.moved} originals moved, ${counts.held} writes waited for one, ${counts.relocated} moved within, ` +
         `${counts.lost} lost, ${counts.givenUp} snapshots given up`,
     ],
   ];

@@ -24,7 +24,6 @@ import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
 import { Snapshots } from "./snapshots.ts";
-import { snapshotStoreStatus } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -197,6 +196,7 @@ class VolumeService implements ControlledVolume {
     for (const difference of this.#pending()) log("warning", difference);
     const intervalMs = watchdogIntervalMs();
     const watchdog = intervalMs === undefined ? undefined : setInterval(() => notifyManager("WATCHDOG=1"), intervalMs);
+    const endWatch = this.#how.snapshots?.store.start();
     const onSignal = (): void => {
       this.stop(false).catch((error: unknown) => {
         log("error", `Not stopping: ${messageOf(error)}. What is written stays safe; stop its users first`);
@@ -211,6 +211,7 @@ class VolumeService implements ControlledVolume {
     await this.#stopped.promise;
     notifyManager("STOPPING=1");
     clearInterval(watchdog);
+    endWatch?.();
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
     await unlinkDevice(name, this.#device.id);
@@ -330,7 +331,7 @@ class VolumeService implements ControlledVolume {
       },
       statistics: device.statistics(),
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
-      snapshots: this.#volume.cow === null ? null : snapshotStoreStatus(this.#volume.cow),
+      snapshots: this.#how.snapshots?.store.status() ?? null,
       pending: this.#pending(),
     };
   }

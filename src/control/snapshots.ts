@@ -19,7 +19,8 @@ import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { formatSize } from "./sizes.ts";
 import { rangesOf } from "./changed-ranges.ts";
-import { snapshotStoreStatus, type SnapshotDiff, type SnapshotList, type SnapshotRow } from "./snapshot-status.ts";
+import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
+import { StoreWatch } from "./store-watch.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
 const VIEW_DEPTH = 64;
@@ -30,6 +31,7 @@ interface Export {
 }
 
 export class Snapshots {
+  readonly store: StoreWatch;
   readonly #volume: string;
   readonly #view: CowView;
   readonly #device: Device;
@@ -44,6 +46,7 @@ export class Snapshots {
   constructor(volume: string, view: CowView, device: Device, ioFlusher: boolean, whenFailed: (device: Device) => void) {
     this.#volume = volume;
     this.#view = view;
+    this.store = new StoreWatch(view);
     this.#device = device;
     this.#ioFlusher = ioFlusher;
     this.#isFailed = whenFailed;
@@ -84,7 +87,7 @@ export class Snapshots {
 
   async list(): Promise<SnapshotList> {
     const points = await this.#order({ kind: "list" });
-    return { store: snapshotStoreStatus(this.#view), snapshots: points.map((point) => this.#row(point)) };
+    return { store: this.store.status(), snapshots: points.map((point) => this.#row(point)) };
   }
 
   /** Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT. */

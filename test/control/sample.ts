@@ -37,6 +37,9 @@ const sampleStore: SnapshotStoreStatus = {
   blockBytes: 16384,
   sizeBytes: 2 ** 30,
   usedBytes: 2 ** 24,
+  fillingBytesPerSecond: 2 ** 20,
+  fullInSeconds: 1008,
+  warnings: 1,
   whenFull: "invalidate",
   counts: {
     held: 1100,
