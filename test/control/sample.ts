@@ -97,6 +97,7 @@ export class SampleVolume implements ControlledVolume {
   readonly calls: string[] = [];
   /** Thrown by whatever is called next. */
   error: Error | undefined;
+  whenCalled: (call: string) => void = () => undefined;
 
   status(): VolumeStatus {
     this.#note("status");
@@ -116,6 +117,22 @@ export class SampleVolume implements ControlledVolume {
     create: (name) => {
       this.#note(`create ${name}`);
       return Promise.resolve({ ...sampleSnapshot, name });
+    },
+    prepare: (name) => {
+      this.#note(`prepare ${name}`);
+      return Promise.resolve("ticket");
+    },
+    hold: (ticket) => {
+      this.#note(`hold ${ticket}`);
+      return Promise.resolve();
+    },
+    take: (ticket) => {
+      this.#note(`take ${ticket}`);
+      return Promise.resolve(sampleSnapshot);
+    },
+    finish: (ticket) => {
+      this.#note(`finish ${ticket}`);
+      return Promise.resolve();
     },
     drop: (name) => {
       this.#note(`drop ${name}`);
@@ -148,6 +165,7 @@ export class SampleVolume implements ControlledVolume {
 
   #note(call: string): void {
     this.calls.push(call);
+    this.whenCalled(call);
     if (this.error !== undefined) throw this.error;
   }
 }
