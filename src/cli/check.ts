@@ -1,5 +1,6 @@
 /** `sluice check`: everything that can be known before a start, a line each. */
 import { readConfig, type VolumeConfig } from "../control/config.ts";
+import { checkProgram } from "../control/freeze-hook.ts";
 import { volumeMark } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
 import { storeBytes } from "../control/store-size.ts";
@@ -38,6 +39,13 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
     const { record, snapshots } = known.volume;
     if (record !== null) await tell("record", () => checkRecord(known.volume, record));
     if (snapshots !== null) await tell("snapshots", () => checkStore(snapshots));
+    const { freezeProgram } = known;
+    if (freezeProgram !== null) {
+      await tell("freeze", async () => {
+        await checkProgram(freezeProgram);
+        return freezeProgram;
+      });
+    }
     await tell("device", () => checkDevice(known));
   }
   await tell("kernel", async () => {

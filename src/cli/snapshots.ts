@@ -73,7 +73,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
           [
             "Takes a snapshot of a running volume, while it goes on being written. What was acknowledged before is in",
             "it, and survives a power cut, when this returns. A file system in it is as after a crash: freeze it",
-            "(fsfreeze) where that is not enough.",
+            "(freeze in [snapshots] of the configuration) where that is not enough.",
             "",
             "Of several volumes, with commas between them, at one instant: what was acknowledged on one of them before",
             "a write to another was begun is never missing where the later one is shown. Writes to all of them wait",

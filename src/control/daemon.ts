@@ -17,9 +17,10 @@ import { serveApi, type ControlledVolume } from "./api.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
+import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
+import { frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
@@ -53,11 +54,18 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
   const snapshots =
-    volume.cow === null ? null : new Snapshots(config.name, volume.cow, device, ioFlusher, endWithDevice);
+    volume.cow === null
+      ? null
+      : new Snapshots(config.name, volume.cow, device, freezeHookOf(config), ioFlusher, endWithDevice);
+  await thawLeftover(config.name, frozenPath(config.name));
   await snapshots?.recoverExports(control);
   await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots }).run();
   await forget(config.name);
   await volume.discardStore();
+}
+
+function freezeHookOf({ name, freezeProgram }: VolumeConfig): FreezeHook | null {
+  return freezeProgram === null ? null : new FreezeHook(name, freezeProgram, frozenPath(name));
 }
 
 /** One daemon a volume: the lock goes with the process. */

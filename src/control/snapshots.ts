@@ -17,6 +17,7 @@ import type { Limits } from "../ublk/target.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
+import type { FreezeHook } from "./freeze-hook.ts";
 import { GroupPart } from "./group-part.ts";
 import { formatSize } from "./sizes.ts";
 import { rangesOf } from "./changed-ranges.ts";
@@ -36,6 +37,7 @@ export class Snapshots {
   readonly #volume: string;
   readonly #view: CowView;
   readonly #device: Device;
+  readonly #freezeHook: FreezeHook | null;
   readonly #ioFlusher: boolean;
   /** By epoch. */
   readonly #exports = new Map<number, Export>();
@@ -46,17 +48,28 @@ export class Snapshots {
   readonly #part: GroupPart<SnapshotRow>;
 
   /** `whenFailed` is told of each device that is made here, to watch over it. */
-  constructor(volume: string, view: CowView, device: Device, ioFlusher: boolean, whenFailed: (device: Device) => void) {
+  constructor(
+    volume: string,
+    view: CowView,
+    device: Device,
+    freezeHook: FreezeHook | null,
+    ioFlusher: boolean,
+    whenFailed: (device: Device) => void,
+  ) {
     this.#volume = volume;
     this.#view = view;
     this.store = new StoreWatch(view);
     this.#device = device;
+    this.#freezeHook = freezeHook;
     this.#ioFlusher = ioFlusher;
     this.#isFailed = whenFailed;
     this.#part = new GroupPart(
       volume,
       {
-        prepare: (name) => this.#checkNew(name),
+        prepare: async (name) => {
+          await this.#checkNew(name);
+          await freezeHook?.freeze();
+        },
         holdBack: async () => {
           await this.#order({ kind: "hold" });
         },
@@ -64,7 +77,7 @@ export class Snapshots {
         letGo: async () => {
           await this.#order({ kind: "release" });
         },
-        finish: () => Promise.resolve(),
+        finish: async () => freezeHook?.thaw(),
       },
       (ms, action) => {
         const timer = setTimeout(action, ms);
@@ -111,12 +124,16 @@ export class Snapshots {
     return { store: this.store.status(), snapshots: points.map((point) => this.#row(point)) };
   }
 
-  /** Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT, EBUSY. */
+  /**
+   * Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT, EBUSY, and
+   * EFREEZE: then there is none, unless the program could not thaw.
+   */
   create(name: string): Promise<SnapshotRow> {
     return this.#inTurn(async () => {
       this.#part.assertNone();
       await this.#checkNew(name);
-      return this.#take(name);
+      if (this.#freezeHook === null) return this.#take(name);
+      return this.#freezeHook.around(() => this.#take(name));
     });
   }
 

@@ -1,7 +1,7 @@
 // vm: --disk 64M --disk 64M
 /** Snapshots of several volumes at one instant, under a writer that writes to one only after the other has answered. */
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { chmod, open, readFile, writeFile } from "node:fs/promises";
 import test from "ava";
 import { ask, askSnapshots } from "../../src/control/client.ts";
 import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
@@ -9,6 +9,9 @@ import { configure, Daemon } from "./daemon.ts";
 import { image, MIB, sh, tried } from "./support.ts";
 
 const BLOCK = 4096;
+/** Notes how it is called; does not freeze while there is HOOK.refuse. */
+const HOOK = "/tmp/freeze";
+const frozen = async (): Promise<string[]> => (await readFile(`${HOOK}.log`, "utf8")).trim().split("\n");
 const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
 /** Waits for an event, however long it takes. */
 const until = async (happens: () => Promise<boolean>): Promise<void> => {
@@ -38,7 +41,7 @@ class Counter {
     }
   }
 
-  /** Throws where a write failed. */
+  /** Throws where a write failed. A second time nothing happens. */
   async stop(): Promise<void> {
     this.#isWanted = false;
     await this.#ended;
@@ -65,17 +68,21 @@ async function shown(volume: string, snapshot: string): Promise<number> {
 }
 
 test.serial("two volumes at one instant: the later write is never there without the earlier one", async (t) => {
+  await writeFile(HOOK, `#!/bin/sh\necho "$@" >>${HOOK}.log\n[ ! -e ${HOOK}.refuse ] || [ $1 = thaw ]\n`);
+  await chmod(HOOK, 0o755);
   const daemons = { one: new Daemon("one"), other: new Daemon("other") };
   for (const [name, store] of [
     ["one", "/dev/vda"],
     ["other", "/dev/vdb"],
   ] as const) {
     const path = await image(name, 8 * MIB);
-    await configure(name, `path = "${path}"\n[snapshots]\nstore = "${store}"`);
+    const freeze = name === "one" ? `\nfreeze = "${HOOK}"` : "";
+    await configure(name, `path = "${path}"\n[snapshots]\nstore = "${store}"${freeze}`);
     await sh(`bin/sluice snapshot init ${name} --block 4KiB`);
     await daemons[name].start();
   }
   const counter = new Counter(daemons.one.path, daemons.other.path);
+  t.teardown(() => counter.stop());
   await counter.goesOn();
   let before = 0;
   for (const snapshot of ["s1", "s2", "s3"]) {
@@ -106,6 +113,19 @@ test.serial("two volumes at one instant: the later write is never there without 
     ["s1", "s2", "s3"],
   );
   await counter.goesOn();
+  // For s1 to s3 and s5; s4 was there already.
+  t.deepEqual(await frozen(), Array.from({ length: 4 }, () => ["freeze one", "thaw one"]).flat());
+  await sh(`touch ${HOOK}.refuse`);
+  t.regex(
+    (await tried("bin/sluice snapshot create one s5")).output,
+    /"\/tmp\/freeze freeze one" ended with 1: no snapsh/,
+  );
+  t.regex(
+    (await tried("bin/sluice snapshot create other,one s5")).output,
+    /No snapshot "s5": "\/tmp\/freeze freeze one"/,
+  );
+  await sh(`rm ${HOOK}.refuse`);
+  t.is((await frozen()).length, 12);
 
   // Who holds a volume back and dies is not waited for.
   const hold = async (): Promise<string> => {
@@ -124,8 +144,10 @@ test.serial("two volumes at one instant: the later write is never there without 
 
   const lost = await hold();
   await daemons.one.end("SIGKILL");
+  t.is((await frozen()).at(-1), "freeze one");
   await daemons.one.start();
   await counter.goesOn();
+  t.deepEqual((await frozen()).slice(12), ["freeze one", "thaw one", "freeze one", "thaw one"]);
   await t.throwsAsync(ask("one", "POST", "/v1/snapshots/take", { ticket: lost }), { code: "EEXPIRED" });
   await counter.stop();
   await daemons.one.end("SIGTERM");
