@@ -6,6 +6,10 @@
  *     GET  /v1/record    RecordMap; 404 where there is no record
  *     GET  /v1/snapshots SnapshotList; 404 where there is no store for them, as for all of the following
  *     POST /v1/snapshots/create    { "name": string }                     SnapshotRow
+ *     POST /v1/snapshots/prepare   { "name": string }                     { "ticket" }: the first step of four (GroupPart)
+ *     POST /v1/snapshots/hold      { "ticket": string }
+ *     POST /v1/snapshots/take      { "ticket": string }                   SnapshotRow
+ *     POST /v1/snapshots/finish    { "ticket": string }
  *     POST /v1/snapshots/delete    { "name": string }
  *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
@@ -42,6 +46,10 @@ const REQUEST_TIMEOUT_MS = 10_000;
 export interface ControlledSnapshots {
   list(): Promise<SnapshotList>;
   create(name: string): Promise<SnapshotRow>;
+  prepare(name: string): Promise<string>;
+  hold(ticket: string): Promise<void>;
+  take(ticket: string): Promise<SnapshotRow>;
+  finish(ticket: string): Promise<void>;
   drop(name: string): Promise<void>;
   diff(from: string, to: string | undefined): Promise<SnapshotDiff>;
   export(name: string): Promise<SnapshotRow>;
@@ -87,6 +95,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   ENAME: 400,
   EEXIST: 409,
   EINVALID: 409,
+  EEXPIRED: 409,
   EORDER: 400,
   EUSAGE: 400,
   ERANGE: 400,
@@ -95,6 +104,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
 };
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
+const ticketBody = z.strictObject({ ticket: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
 const nameBody = z.strictObject({ name: z.string() });
@@ -131,6 +141,24 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   "/v1/snapshots": { GET: async (_body, volume) => json(await volume.snapshots.list()) },
   "/v1/snapshots/create": {
     POST: async (body, volume) => json(await volume.snapshots.create(checked(nameBody, body).name)),
+  },
+  "/v1/snapshots/prepare": {
+    POST: async (body, volume) => json({ ticket: await volume.snapshots.prepare(checked(nameBody, body).name) }),
+  },
+  "/v1/snapshots/hold": {
+    POST: async (body, volume) => {
+      await volume.snapshots.hold(checked(ticketBody, body).ticket);
+      return json({ held: true });
+    },
+  },
+  "/v1/snapshots/take": {
+    POST: async (body, volume) => json(await volume.snapshots.take(checked(ticketBody, body).ticket)),
+  },
+  "/v1/snapshots/finish": {
+    POST: async (body, volume) => {
+      await volume.snapshots.finish(checked(ticketBody, body).ticket);
+      return json({ finished: true });
+    },
   },
   "/v1/snapshots/delete": {
     POST: async (body, volume) => {

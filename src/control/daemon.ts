@@ -19,14 +19,14 @@ import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
 import { Copies } from "./copies.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
+import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { copiesPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
+import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
 import { Snapshots } from "./snapshots.ts";
-import { snapshotStoreStatus } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -56,7 +56,10 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
   const snapshots =
-    volume.cow === null ? null : new Snapshots(config.name, volume.cow, device, ioFlusher, endWithDevice);
+    volume.cow === null
+      ? null
+      : new Snapshots(config.name, volume.cow, device, freezeHookOf(config), ioFlusher, endWithDevice);
+  await thawLeftover(config.name, frozenPath(config.name));
   await snapshots?.recoverExports(control);
   const copies =
     volume.cow === null ? null : new Copies(config.name, volume.cow, device, new CopyRecords(copiesPath(config.name)));
@@ -64,6 +67,10 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies }).run();
   await forget(config.name);
   await volume.discardStore();
+}
+
+function freezeHookOf({ name, freezeProgram }: VolumeConfig): FreezeHook | null {
+  return freezeProgram === null ? null : new FreezeHook(name, freezeProgram, frozenPath(name));
 }
 
 /** One daemon a volume: the lock goes with the process. */
@@ -203,6 +210,7 @@ class VolumeService implements ControlledVolume {
     for (const difference of this.#pending()) log("warning", difference);
     const intervalMs = watchdogIntervalMs();
     const watchdog = intervalMs === undefined ? undefined : setInterval(() => notifyManager("WATCHDOG=1"), intervalMs);
+    const endWatch = this.#how.snapshots?.store.start();
     const onSignal = (): void => {
       this.stop(false).catch((error: unknown) => {
         log("error", `Not stopping: ${messageOf(error)}. What is written stays safe; stop its users first`);
@@ -217,6 +225,7 @@ class VolumeService implements ControlledVolume {
     await this.#stopped.promise;
     notifyManager("STOPPING=1");
     clearInterval(watchdog);
+    endWatch?.();
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
     await unlinkDevice(name, this.#device.id);
@@ -350,7 +359,7 @@ class VolumeService implements ControlledVolume {
       },
       statistics: device.statistics(),
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
-      snapshots: this.#volume.cow === null ? null : snapshotStoreStatus(this.#volume.cow),
+      snapshots: this.#how.snapshots?.store.status() ?? null,
       pending: this.#pending(),
     };
   }

@@ -37,6 +37,11 @@ export function lockPath(name: string): string {
   return `${runtimeDirectory()}/${name}.lock`;
 }
 
+/** Says that applications were brought to rest for a snapshot, and by which program. */
+export function frozenPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.frozen`;
+}
+
 /** Where a daemon without systemd writes its log. */
 export function logPath(name: string): string {
   return `${runtimeDirectory()}/${name}.log`;

@@ -38,6 +38,9 @@ const sampleStore: SnapshotStoreStatus = {
   blockBytes: 16384,
   sizeBytes: 2 ** 30,
   usedBytes: 2 ** 24,
+  fillingBytesPerSecond: 2 ** 20,
+  fullInSeconds: 1008,
+  warnings: 1,
   whenFull: "invalidate",
   counts: {
     held: 1100,
@@ -110,6 +113,7 @@ export class SampleVolume implements ControlledVolume {
   readonly calls: string[] = [];
   /** Thrown by whatever is called next. */
   error: Error | undefined;
+  whenCalled: (call: string) => void = () => undefined;
 
   status(): VolumeStatus {
     this.#note("status");
@@ -155,6 +159,22 @@ export class SampleVolume implements ControlledVolume {
       this.#note(`create ${name}`);
       return Promise.resolve({ ...sampleSnapshot, name });
     },
+    prepare: (name) => {
+      this.#note(`prepare ${name}`);
+      return Promise.resolve("ticket");
+    },
+    hold: (ticket) => {
+      this.#note(`hold ${ticket}`);
+      return Promise.resolve();
+    },
+    take: (ticket) => {
+      this.#note(`take ${ticket}`);
+      return Promise.resolve(sampleSnapshot);
+    },
+    finish: (ticket) => {
+      this.#note(`finish ${ticket}`);
+      return Promise.resolve();
+    },
     drop: (name) => {
       this.#note(`drop ${name}`);
       return Promise.resolve();
@@ -186,6 +206,7 @@ export class SampleVolume implements ControlledVolume {
 
   #note(call: string): void {
     this.calls.push(call);
+    this.whenCalled(call);
     if (this.error !== undefined) throw this.error;
   }
 }

@@ -3,7 +3,8 @@
  * dies at any step. Throws where an oracle is violated.
  *
  * The oracle of a point: it shows exactly what the volume would have shown when it was taken, had everything that was under
- * way then come to its end, and goes on showing it whatever is written, or dies, afterwards.
+ * way then come to its end, and goes on showing it whatever is written, or dies, afterwards. The oracle of a volume that is
+ * held back: nothing that comes meanwhile reaches it, nor is answered, so that no point that is taken shows it.
  */
 import { FileTarget } from "../../src/targets/file.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
@@ -28,6 +29,7 @@ const MARK = 7n;
 const SALT = 0x51e1ce;
 const OWNER = { volume: "sim", mark: MARK };
 const LAST_TURNS = 30;
+const HOLD_TURNS = 30;
 
 interface Plan {
   readonly sectors: number;
@@ -73,6 +75,13 @@ interface View {
   readonly request: Request;
 }
 
+/** The volume while it is held back. */
+interface Hold {
+  /** Slots of the host whose overwrites and flushes came since it was. */
+  readonly came: Set<number>;
+  turnsLeft: number;
+}
+
 /** What a point must show. */
 interface Expected {
   readonly epoch: number;
@@ -93,6 +102,10 @@ export class CowHistory implements Layer {
   readonly #verbose: boolean;
   readonly #random: Random;
   readonly #plan: Plan;
+  /** For holding the volume back, which most histories know nothing of. */
+  readonly #holds: Random;
+  /** How often, per turn, that begins. */
+  readonly #holdShare: number;
   readonly #disk: SimDisk;
   readonly #storage: SimMemory;
   readonly #host: Host;
@@ -110,6 +123,7 @@ export class CowHistory implements Layer {
   /** Points that are being taken or dropped. */
   #asked = 0;
   readonly #copies = new Map<string, SimCopy>();
+  #hold: Hold | undefined;
   /** Reads of points that are under way, by slot. */
   readonly #views: (View | undefined)[] = new Array<View | undefined>(DEPTH).fill(undefined);
   readonly reached = {
@@ -127,12 +141,16 @@ export class CowHistory implements Layer {
     torn: 0,
     diffs: 0,
     copies: 0,
+    heldBack: 0,
+    pointsHeld: 0,
   };
 
   constructor(seed: number, verbose: boolean) {
     this.#verbose = verbose;
     this.#random = new Random(seed ^ 0x0c0f);
     this.#plan = planOf(this.#random);
+    this.#holds = new Random(seed ^ 0x401d);
+    this.#holdShare = this.#holds.pick([0, 0, 0.02]);
     this.#disk = new SimDisk(this.#plan.sectors);
     this.#storage = new SimMemory(SECTOR_BYTES, () => this.#step());
     const habits = {
@@ -143,6 +161,7 @@ export class CowHistory implements Layer {
     };
     this.#host = new Host(habits, this.#plan.sectors, this.#random);
     this.#host.whenAnswered = (slot) => {
+      if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} is answered, but the volume is held back`);
       for (const { underWay } of this.#expected.values()) underWay.delete(slot);
     };
   }
@@ -203,6 +222,7 @@ export class CowHistory implements Layer {
   #start(world: World): CowTarget {
     this.#tell(() => "the daemon starts");
     this.#asked = 0;
+    this.#hold = undefined;
     this.#counts = new CowCounts();
     const context = world.context(DEPTH);
     const groupBlocks = this.#random.pick([1, 3, 16]);
@@ -308,6 +328,7 @@ export class CowHistory implements Layer {
   /** A sector of the volume has changed: what was under way when a point was taken belongs to it. */
   #changed(slot: number, sector: number): void {
     if (slot >= DEPTH) throw new Error(`a request of the engine's own, ${slot}, changes the volume`);
+    if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} changes a volume that is held back`);
     for (const { underWay, shows } of this.#expected.values()) {
       if (underWay.has(slot)) shows[sector] = this.#disk.current[sector] as number;
     }
@@ -315,6 +336,7 @@ export class CowHistory implements Layer {
 
   #turn(engine: CowTarget, world: World): void {
     const random = this.#random;
+    if (this.#holdShare > 0) this.#holdOrLetGo(engine);
     for (let events = 1 + random.below(4); events > 0; events--) {
       if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
       if (random.chance(0.2)) this.#readPoint(engine);
@@ -328,7 +350,27 @@ export class CowHistory implements Layer {
     this.#step();
   }
 
+  /** Whoever holds the volume back takes a point, as often as not, and lets go; or dies, and a deadline lets go. */
+  #holdOrLetGo(engine: CowTarget): void {
+    if (this.#hold === undefined) {
+      if (!this.#holds.chance(this.#holdShare)) return;
+      this.#tell(() => "hold back");
+      this.#hold = { came: new Set(), turnsLeft: this.#holds.below(HOLD_TURNS) };
+      engine.holdBack();
+    } else if (this.#hold.turnsLeft-- === 0) this.#letGo(engine);
+  }
+
+  #letGo(engine: CowTarget): void {
+    this.#tell(() => "let go");
+    this.#hold = undefined;
+    engine.letGo();
+  }
+
   #submit(engine: CowTarget, request: Request): void {
+    if (this.#hold !== undefined && request.operation !== Operation.READ) {
+      this.#hold.came.add(request.slot);
+      this.reached.heldBack++;
+    }
     this.#host.pass(request, engine);
   }
 
@@ -367,6 +409,7 @@ export class CowHistory implements Layer {
       if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
       if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
       this.reached.points++;
+      if (this.#hold !== undefined) this.reached.pointsHeld++;
       expected.wasTaken = true;
       if (expected.state !== "being taken") return;
       expected.state = "taken";
@@ -506,6 +549,7 @@ export class CowHistory implements Layer {
   }
 
   #stop(engine: CowTarget, world: World, isLast: boolean): void {
+    if (this.#hold !== undefined) this.#letGo(engine);
     const isBusy = (): boolean =>
       this.#host.inFlight > 0 || this.#views.some((view) => view !== undefined) || this.#asked > 0;
     for (let rounds = 0; isBusy(); rounds++) {

@@ -11,6 +11,9 @@ import type { ViewServers } from "./view-server.ts";
 export type CowOrder =
   | { readonly kind: "list" }
   | { readonly kind: "take"; readonly point: PointKind; readonly name: string; readonly createdMs: number }
+  /** Nothing but reads goes on between the two. */
+  | { readonly kind: "hold" }
+  | { readonly kind: "release" }
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
@@ -64,6 +67,14 @@ export function obeyCow(
         if (typeof result === "number") answer({ error: result });
         else answer({ points: [result] });
       });
+      break;
+    case "hold":
+      cow.holdBack();
+      list();
+      break;
+    case "release":
+      cow.letGo();
+      list();
       break;
     case "drop":
       cow.dropPoint(order.epoch, (result) => {

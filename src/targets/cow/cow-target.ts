@@ -2,7 +2,8 @@
  * Copy-on-write: before anything is overwritten for the first time since a point in time, the original goes to the store.
  *
  * Invariants. R4: an overwrite is passed on only when each of its blocks has a version that is durable, or that no point
- * wants. Reads are never held. A point shows exactly the writes that had been passed on when it was taken: what was under way
+ * wants. Reads are never held. While the owner holds the volume back, nothing else goes on: a point that is taken meanwhile
+ * shows nothing that came after `holdBack`. A point shows exactly the writes that had been passed on when it was taken: what was under way
  * then ends before any of their blocks is moved for it. The host never hears of a store that is full or broken: points are
  * given up instead, and that is durable before the first original is (LossNote, where the store itself cannot be written).
  */
@@ -105,6 +106,8 @@ export class CowTarget implements Target, Layer {
   #isShort = false;
   #isGivingUp = false;
   #isFailed = false;
+  /** The owner wants nothing to go on but reads. */
+  #isHeldBack = false;
   readonly #isReady = (request: Request): boolean => this.#isSettled(request);
   readonly #go = (request: Request): void => this.#pass(request);
 
@@ -150,14 +153,15 @@ export class CowTarget implements Target, Layer {
       return;
     }
     if (request.operation === Operation.FLUSH) {
-      if (this.#held.writes > 0) this.#held.hold(request);
+      if (this.#held.writes > 0 || this.#isHeldBack) this.#held.hold(request);
       else this.#next.submit(request);
       return;
     }
     this.#heat.written(request.offset);
     this.#settledTo[request.slot] = Math.floor(request.offset * this.#blocksPerByte);
     this.#lastBlocks[request.slot] = Math.floor((request.offset + request.length - 1) * this.#blocksPerByte);
-    if (this.#isSettled(request) && (this.#held.count === 0 || !this.#held.overlaps(request))) {
+    const isFree = !this.#isHeldBack && this.#isSettled(request);
+    if (isFree && (this.#held.count === 0 || !this.#held.overlaps(request))) {
       this.#held.pass(request);
       this.#pass(request);
       return;
@@ -206,7 +210,7 @@ export class CowTarget implements Target, Layer {
   }
 
   #release(): void {
-    this.#held.release(this.#isReady, this.#go);
+    if (!this.#isHeldBack) this.#held.release(this.#isReady, this.#go);
   }
 
   /** At the end of a batch: has what is missing moved. */
@@ -214,7 +218,8 @@ export class CowTarget implements Target, Layer {
     this.#isShort = false;
     if (this.#draining === 0 && !this.#isFailed) {
       this.#takeTorn();
-      this.#takeHeld();
+      // What would be moved now, would be moved again for the point that is about to be taken.
+      if (!this.#isHeldBack) this.#takeHeld();
       this.#makeRoom();
       this.#mover.start();
     }
@@ -424,6 +429,17 @@ export class CowTarget implements Target, Layer {
         done(result);
       }
     });
+  }
+
+  /** From now on overwrites and flushes wait, in their order, until `letGo`. What has gone on already comes to its end. */
+  holdBack(): void {
+    this.#isHeldBack = true;
+  }
+
+  /** What was held back goes on. */
+  letGo(): void {
+    this.#isHeldBack = false;
+    this.#release();
   }
 
   /** Drops a point. `done` is called with 0 when that is durable, or with a negative errno. */
