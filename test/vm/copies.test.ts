@@ -46,7 +46,7 @@ test.serial("a copy is of the moment it began, under load, over SIGKILL of the d
   const before = await hash(path);
   const file = "/var/tmp/copied.img";
   const begun = await sluice<CopyRow>(
-    `copy start copied ${file} /dev/vdb --segment 64KiB --order hot-first --limit 1MiB`,
+    `copy start copied ${file} /dev/vdb --segment 64KiB --order hot-first --limit 256KiB`,
   );
   t.like(begun, { name: "copy-1", state: "running", destinations: [file, "/dev/vdb"], volumeBytes: SIZE });
   const load = new VerifiedLoad(daemon.path);
@@ -57,12 +57,14 @@ test.serial("a copy is of the moment it began, under load, over SIGKILL of the d
   const resumed = await job("copied");
   t.true(resumed.copiedBytes > 0 && resumed.copiedBytes < SIZE, "it neither began anew nor is it done");
   await until(async () => (await job("copied")).copiedBytes > resumed.copiedBytes);
+  await sh("bin/sluice copy pause copied copy-1");
   t.true((await load.stop()) > 0);
   t.not(await hash(path), before);
   await daemon.end("SIGTERM");
   await daemon.start();
   await sh("bin/sluice copy prioritize copied copy-1 40MiB+1MiB");
-  await sh("bin/sluice copy limit copied copy-1 none");
+  t.is((await job("copied")).state, "paused");
+  await sh("bin/sluice copy limit copied copy-1 none && bin/sluice copy resume copied copy-1");
   const { stdout, stderr } = await watch("copied");
   t.regex(stdout, /complete/);
   t.regex(stderr, /100 %, complete/);
@@ -83,7 +85,7 @@ test.serial("a destination that stands still, or fails, keeps nobody waiting", a
   const { daemon, path } = await volume("patient");
   const before = await hash(path);
   const device = await mapped(WHOLE);
-  await sh(`bin/sluice copy start patient ${device} --segment 64KiB --limit 2MiB`);
+  await sh(`bin/sluice copy start patient ${device} --segment 64KiB --limit 256KiB`);
   await until(async () => (await job("patient")).copiedBytes > 0);
   await sh("dmsetup suspend --nolockfs --noflush fickle");
   // All of the volume is written, flushed and read meanwhile, and the daemon answers.

@@ -13,13 +13,13 @@ import type { Target, TargetContext } from "../../ublk/target.ts";
 import { CatalogFile } from "./catalog-file.ts";
 import type { Point, PointKind } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
-import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { Differ } from "./differ.ts";
 import { Heat, type HeatMap } from "./heat.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
-import { GROUPS, Mover } from "./mover.ts";
+import { APPENDS, Mover } from "./mover.ts";
+import { FROM_VOLUME, LAST_EPOCH } from "./moves.ts";
 import { OriginalStore } from "./original-store.ts";
 import { PointReader } from "./point-reader.ts";
 import { Points } from "./points.ts";
@@ -55,7 +55,7 @@ export interface CowSetup {
 
 /** Requests beside the host's that may be under way in the volume: the mover's, the reader's, a flush. */
 function ownRequests({ groupBlocks, pieces }: Tuning): number {
-  return GROUPS * groupBlocks + pieces + 1;
+  return APPENDS * groupBlocks + pieces + 1;
 }
 
 /** What a target below copy-on-write is opened with: room for requests beside the host's. */
@@ -96,13 +96,14 @@ export class CowTarget implements Target, Layer {
   #isFlushing = false;
   /** What recovery found torn and was not taken up again. */
   readonly #torn: TornEntry[];
-  /** The last group that has something torn in it. */
-  #repairedBy = -1;
+  /** Of all that the mover ever takes, this is the last that was torn. */
+  #repairedBy = 0;
   /**
-   * What these first groups settle may have to be moved again for a newer point: they were begun before the last one was taken,
-   * or have something torn in them.
+   * What the mover took before may have to be moved again for a newer point when it is settled: it was taken before the last one
+   * was, or was torn. And how much of what it took has been looked at.
    */
   #rescanUntil = 0;
+  #rescanned = 0;
   #isShort = false;
   #isGivingUp = false;
   #isFailed = false;
@@ -125,7 +126,7 @@ export class CowTarget implements Target, Layer {
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
-    this.reader = new PointReader({ ...parts, firstSlot: context.depth + GROUPS * tuning.groupBlocks }, context);
+    this.reader = new PointReader({ ...parts, firstSlot: context.depth + APPENDS * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
@@ -223,6 +224,7 @@ export class CowTarget implements Target, Layer {
       this.#makeRoom();
       this.#mover.start();
     }
+    this.#mover.append();
     this.#publish();
   }
 
@@ -275,15 +277,16 @@ export class CowTarget implements Target, Layer {
       const { block, epoch, source } = this.#torn.pop() as TornEntry;
       if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
       else this.#mover.takeStored(block, epoch, source);
-      this.#repairedBy = this.#mover.started;
-      this.#rescanUntil = this.#mover.started + 1;
+      this.#repairedBy = this.#mover.taken;
+      this.#rescanUntil = this.#mover.taken;
     }
   }
 
   #moved(result: number): void {
     if (result !== 0) this.#fail();
-    else if (this.#torn.length === 0 && this.#mover.ended > this.#repairedBy) this.#store.hasRepairs = false;
-    if (this.#mover.ended <= this.#rescanUntil) this.#held.taken = 0;
+    else if (this.#torn.length === 0 && this.#mover.ended >= this.#repairedBy) this.#store.hasRepairs = false;
+    if (this.#rescanned < this.#rescanUntil) this.#held.taken = 0;
+    this.#rescanned = this.#mover.ended;
     this.#release();
   }
 
@@ -382,7 +385,7 @@ export class CowTarget implements Target, Layer {
       this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);
     }
     this.#held.taken = 0;
-    this.#rescanUntil = this.#mover.started + 1;
+    this.#rescanUntil = this.#mover.taken;
     this.#draining = this.#inFlight;
     const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
     if (this.#draining === 0) flush();
@@ -497,7 +500,12 @@ export class CowTarget implements Target, Layer {
   }
 
   close(): void {
-    this.#context.ring.waitUntil(() => this.#isIdle);
+    // Batches have no ends any more: what the mover has taken goes on from here.
+    this.#context.ring.waitUntil(() => {
+      this.#mover.start();
+      this.#mover.append();
+      return this.#isIdle;
+    });
     this.#next.close?.();
   }
 }
