@@ -99,7 +99,7 @@ export class Snapshots {
       if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
         throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
       }
-      const [point] = await this.#order({ kind: "take", name, createdMs: Date.now() });
+      const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs: Date.now() });
       if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
       log("info", `Snapshot ${name} is taken`);
       return this.#row(point);

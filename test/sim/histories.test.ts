@@ -13,11 +13,13 @@ const PATIENCE_MS = 30 * 60_000;
 const REACHED = {
   record: ["powerCuts", "kills", "cleanStops", "updates", "grown"],
   snapshots: ["powerCuts", "kills", "cleanStops", "points", "dropped", "givenUp", "viewReads", "relocated", "torn"],
+  bulk: ["powerCuts", "kills", "cleanStops", "givenUp", "relocated", "torn", "bulks"],
 } as const;
 
 for (const [world, from] of [
   ["record", 1],
   ["snapshots", 1],
+  ["bulk", 1],
   ["record", 1 + SEEDS],
 ] as const) {
   test(`${world}: ${SEEDS} seeds from ${from}, no oracle is violated`, async (t) => {

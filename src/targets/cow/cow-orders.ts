@@ -2,16 +2,26 @@
  * What the owner of a volume asks of its copy-on-write, and is answered. Crosses between threads (Device.order).
  */
 import { ERRNO } from "../../ublk/errors.ts";
-import type { Point } from "./catalog.ts";
+import { Operation, Request } from "../../ublk/request.ts";
+import type { Point, PointKind } from "./catalog.ts";
 import type { CowTarget } from "./cow-target.ts";
 import type { ViewServers } from "./view-server.ts";
 
 export type CowOrder =
   | { readonly kind: "list" }
-  | { readonly kind: "take"; readonly name: string; readonly createdMs: number }
+  | { readonly kind: "take"; readonly point: PointKind; readonly name: string; readonly createdMs: number }
+  | { readonly kind: "mark"; readonly epoch: number }
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
+  /** Reads a part of what a point shows into shared memory. */
+  | {
+      readonly kind: "read";
+      readonly epoch: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly shared: SharedArrayBuffer;
+    }
   /** Serves a point to the thread of another device. */
   | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
   /** That thread has ended. */
@@ -44,7 +54,13 @@ export function obeyCow(
       list();
       break;
     case "take":
-      cow.takePoint(order.name, order.createdMs, (result) => {
+      cow.takePoint(order.point, order.name, order.createdMs, (result) => {
+        if (typeof result === "number") answer({ error: result });
+        else answer({ points: [result] });
+      });
+      break;
+    case "mark":
+      cow.markPoint(order.epoch, (result) => {
         if (typeof result === "number") answer({ error: result });
         else answer({ points: [result] });
       });
@@ -58,6 +74,9 @@ export function obeyCow(
     case "diff":
       cow.diff(order.from, order.to, (blocks) => answer(blocks === null ? { error: -ERRNO.ENOENT } : { blocks }));
       break;
+    case "read":
+      readPoint(cow, order, answer);
+      break;
     case "attach":
       if (cow.points.some(({ epoch, state }) => epoch === order.epoch && state === "valid")) {
         views.attach(order.epoch, order.view);
@@ -69,4 +88,18 @@ export function obeyCow(
       list();
       break;
   }
+}
+
+/** The reader copies into the request's buffer: it needs no address. */
+function readPoint(
+  cow: CowTarget,
+  { epoch, offset, length, shared }: CowOrder & { kind: "read" },
+  answer: (answer: CowAnswer) => void,
+): void {
+  const request = new Request(0, new Uint8Array(shared), 0);
+  request.operation = Operation.READ;
+  request.offset = offset;
+  request.length = length;
+  const layer = { answered: (_: Request, result: number) => answer(result < 0 ? { error: result } : { points: [] }) };
+  request.pass(cow.reader.view(epoch), layer);
 }

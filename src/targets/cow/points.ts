@@ -11,6 +11,13 @@ export class Points {
    * is durable, a crash would bring back a point that shows what was written later.
    */
   readonly #leaving = new Set<number>();
+  /**
+   * By epoch: the mark of a point that has one, once that is durable. If originals were not kept before, a crash would bring
+   * back a point without its mark, and what was written after the mark would be taken for originals.
+   */
+  readonly #marks = new Map<number, number>();
+  /** The same, by the place of the epoch in `#valid`; Infinity for what has none. */
+  #markOf = new Float64Array(0);
   /** Epochs of points that are being taken: what they show is not durable yet. */
   readonly #joining = new Set<number>();
   #lastEpoch: number;
@@ -19,6 +26,7 @@ export class Points {
     this.#all = [...points].sort((one, other) => one.epoch - other.epoch);
     this.#lastEpoch = lastEpoch;
     this.#valid = new Uint32Array(0);
+    for (const { epoch, mark } of points) if (mark !== 0) this.#marks.set(epoch, mark);
     this.#changed();
   }
 
@@ -36,9 +44,12 @@ export class Points {
     return this.#lastEpoch;
   }
 
-  /** Of the newest valid point; 0 where there is none. */
+  /** Of the newest valid point that has no mark; 0 where there is none. */
   get newest(): number {
-    return this.#valid[this.#valid.length - 1] ?? 0;
+    for (let index = this.#valid.length - 1; index >= 0; index--) {
+      if (this.#markOf[index] === Infinity) return this.#valid[index] as number;
+    }
+    return 0;
   }
 
   get oldestValid(): Point | undefined {
@@ -48,6 +59,7 @@ export class Points {
   #changed(): void {
     const valid = this.#all.filter(({ state }) => state === "valid").map(({ epoch }) => epoch);
     this.#valid = Uint32Array.from([...valid, ...this.#leaving]).sort();
+    this.#markOf = Float64Array.from(this.#valid, (epoch) => this.#marks.get(epoch) ?? Infinity);
   }
 
   /** Whether a version of epoch `epoch` is wanted, when the block's next older one has epoch `before` (0 for none). */
@@ -60,7 +72,10 @@ export class Points {
       if ((valid[middle] as number) > before) high = middle;
       else low = middle + 1;
     }
-    return low < valid.length && (valid[low] as number) <= epoch;
+    for (; low < valid.length && (valid[low] as number) <= epoch; low++) {
+      if (epoch < (this.#markOf[low] as number)) return true;
+    }
+    return false;
   }
 
   /** Whether originals are kept for the point. */
@@ -75,6 +90,20 @@ export class Points {
     this.#all.push(added);
     this.#changed();
     return added;
+  }
+
+  /** The point gets a mark, as far as the catalogue goes; it counts after `endMarking`. Gives the mark. */
+  mark(epoch: number): number {
+    const mark = ++this.#lastEpoch;
+    this.#all = this.#all.map((point) => (point.epoch === epoch ? { ...point, mark } : point));
+    return mark;
+  }
+
+  /** The mark is durable. */
+  endMarking(epoch: number, mark: number): void {
+    // It may have gone meanwhile.
+    if (this.isKept(epoch)) this.#marks.set(epoch, mark);
+    this.#changed();
   }
 
   join(epoch: number): void {
@@ -104,7 +133,10 @@ export class Points {
 
   /** What has left is durable by now: nothing is kept for it any more. */
   endLeaving(epochs: readonly number[]): void {
-    for (const epoch of epochs) this.#leaving.delete(epoch);
+    for (const epoch of epochs) {
+      this.#leaving.delete(epoch);
+      this.#marks.delete(epoch);
+    }
     this.#changed();
   }
 
