@@ -14,6 +14,7 @@ import { messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
+import { BulkCopy } from "./bulk.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
@@ -56,7 +57,8 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const snapshots =
     volume.cow === null ? null : new Snapshots(config.name, volume.cow, device, ioFlusher, endWithDevice);
   await snapshots?.recoverExports(control);
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots }).run();
+  const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device);
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, bulk }).run();
   await forget(config.name);
   await volume.discardStore();
 }
@@ -167,6 +169,7 @@ interface How {
   readonly recovered: boolean;
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
+  readonly bulk: BulkCopy | null;
 }
 
 /** A volume while it is served. */
@@ -238,9 +241,20 @@ class VolumeService implements ControlledVolume {
   /** Throws ENOENT where there are none. */
   get snapshots(): Snapshots {
     if (this.#how.snapshots !== null) return this.#how.snapshots;
-    throw new UblkError(
+    throw this.#noStore("snapshots");
+  }
+
+  /** Throws ENOENT where there can be none. */
+  get bulk(): BulkCopy {
+    if (this.#how.bulk !== null) return this.#how.bulk;
+    throw this.#noStore("originals");
+  }
+
+  #noStore(what: string): UblkError {
+    const { name } = this.#config;
+    return new UblkError(
       "ENOENT",
-      `Volume ${this.#config.name} has no store for snapshots: add [snapshots] to its configuration, and start it anew`,
+      `Volume ${name} has no store for ${what}: add [snapshots] to its configuration, and start it anew`,
     );
   }
 

@@ -53,6 +53,11 @@ export class StreamReader {
     return this.#whole;
   }
 
+  /** In the data records so far. */
+  get payloadBytes(): number {
+    return this.#payloadBytes;
+  }
+
   /** What the start record has told. */
   get start(): StreamStart | undefined {
     return this.#start;

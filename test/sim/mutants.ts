@@ -482,13 +482,6 @@ const MUTANTS: readonly Mutant[] = [
     from: "epoch < from || epoch >= to) continue;",
     to: "epoch < from) continue;",
   },
-  {
-    world: "bulk",
-    name: "a mark ends the wait for what was under way when a point was taken",
-    file: "src/targets/cow/cow-target.ts",
-    from: "(this.#passedAt[request.slot] as number) < this.#takenEpoch",
-    to: "(this.#passedAt[request.slot] as number) < this.#points.lastEpoch",
-  },
 ];
 
 /** What the simulator said of a mutant; undefined when it found nothing. */
