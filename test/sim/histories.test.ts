@@ -24,11 +24,13 @@ const REACHED = {
     "torn",
     "pointsHeld",
   ],
+  bulk: ["powerCuts", "kills", "cleanStops", "givenUp", "relocated", "torn", "bulks"],
 } as const;
 
 for (const [world, from] of [
   ["record", 1],
   ["snapshots", 1],
+  ["bulk", 1],
   ["record", 1 + SEEDS],
 ] as const) {
   test(`${world}: ${SEEDS} seeds from ${from}, no oracle is violated`, async (t) => {

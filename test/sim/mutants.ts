@@ -360,8 +360,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "the sweeper drops what is wanted",
     file: "src/targets/cow/points.ts",
-    from: "(valid[low] as number) <= epoch;",
-    to: "(valid[low] as number) < epoch;",
+    from: "(valid[low] as number) <= epoch; low++",
+    to: "(valid[low] as number) < epoch; low++",
   },
   {
     world: "snapshots",
@@ -516,6 +516,41 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/differ.ts",
     from: "if (older === NONE || map.epoch(older) < from) found",
     to: "if (older === NONE) found",
+  },
+  {
+    world: "bulk",
+    name: "a mark counts before it is durable",
+    file: "src/targets/cow/cow-target.ts",
+    from: "    const mark = this.#points.mark(epoch);",
+    to: "    const mark = this.#points.mark(epoch);\n    this.#points.endMarking(epoch, mark);",
+  },
+  {
+    world: "bulk",
+    name: "the catalogue does not tell of a mark",
+    file: "src/targets/cow/catalog.ts",
+    from: "view.setUint32(at + MARK_AT, point.mark, true);",
+    to: "",
+  },
+  {
+    world: "bulk",
+    name: "a mark gets the last epoch, not one of its own",
+    file: "src/targets/cow/points.ts",
+    from: "    const mark = ++this.#lastEpoch;",
+    to: "    const mark = this.#lastEpoch;",
+  },
+  {
+    world: "bulk",
+    name: "what was moved before a mark is given up",
+    file: "src/targets/cow/points.ts",
+    from: "if (epoch < (this.#markOf[low] as number)) return true;",
+    to: "if ((this.#markOf[low] as number) === Infinity) return true;",
+  },
+  {
+    world: "bulk",
+    name: "what was moved after a mark is taken for an original",
+    file: "src/targets/cow/differ.ts",
+    from: "epoch < from || epoch >= to) continue;",
+    to: "epoch < from) continue;",
   },
 ];
 

@@ -85,8 +85,9 @@ export class CowTarget implements Target, Layer {
   /** By slot: the last epoch when the write was passed on. */
   readonly #passedAt: Uint32Array;
   #inFlight = 0;
-  /** Writes that were under way when the last point was taken, and have not ended. */
+  /** Writes that were under way when the last point was taken, and have not ended; and its epoch. */
   #draining = 0;
+  #takenEpoch = 0;
   /** Who waits for them to end. */
   #drained: (() => void)[] = [];
   readonly #flush: Request;
@@ -202,7 +203,7 @@ export class CowTarget implements Target, Layer {
       return;
     }
     this.#inFlight--;
-    if (this.#draining > 0 && (this.#passedAt[request.slot] as number) < this.#points.lastEpoch) {
+    if (this.#draining > 0 && (this.#passedAt[request.slot] as number) < this.#takenEpoch) {
       if (--this.#draining === 0) this.#endDraining();
     }
     const isFlushFree = this.#held.answered(request);
@@ -378,7 +379,8 @@ export class CowTarget implements Target, Layer {
       return;
     }
     const { volumeBytes } = this.#setup;
-    const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid" });
+    const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid", mark: 0 });
+    this.#takenEpoch = point.epoch;
     // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
     for (let index = 0; index < this.#held.count; index++) {
       const { slot, offset } = this.#held.at(index);
@@ -473,6 +475,27 @@ export class CowTarget implements Target, Layer {
   /** Where the volume is written to most. */
   readHeat(): HeatMap {
     return this.#heat.read();
+  }
+
+  /**
+   * Marks a point, once: what is overwritten for the first time from now on is not moved for it, and what was moved before is
+   * kept. `done` is called with the point when that is durable, or with a negative errno.
+   */
+  markPoint(epoch: number, done: (result: Point | number) => void): void {
+    const found = (): Point | undefined => this.points.find((each) => each.epoch === epoch && each.state === "valid");
+    if (found()?.mark !== 0) {
+      done(-ERRNO.ENOENT);
+      return;
+    }
+    const mark = this.#points.mark(epoch);
+    this.#catalog.save((result) => {
+      if (result === 0) {
+        this.#points.endMarking(epoch, mark);
+        this.#sweeper.start();
+      } else this.#fail();
+      done(result === 0 ? (found() ?? -ERRNO.ENOENT) : result);
+      this.#release();
+    });
   }
 
   /** Finds the blocks that were overwritten between two points, or since one (`to` is Infinity): see Differ. */
