@@ -3,12 +3,9 @@ import type { Argv } from "yargs";
 import { askBulk, askBulkAction, askBulkDrop } from "../control/client.ts";
 import type { BulkStatus } from "../control/bulk-status.ts";
 import { formatSize } from "../control/sizes.ts";
-import { isRecordSize } from "../copy/stream-format.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
-import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
-
-const RECORD_BYTES = 2 ** 20;
+import { page, recordArgument, volumeName, withName, type Act } from "./page.ts";
 
 /** The commands below `sluice bulk`. */
 export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
@@ -145,12 +142,6 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
 
 /** Other commands are done sooner without it. */
 const work = (): Promise<typeof import("./bulk-work.ts")> => import("./bulk-work.ts");
-
-function recordArgument(text: string | undefined): number {
-  const bytes = sizeArgument(text) ?? RECORD_BYTES;
-  if (isRecordSize(bytes)) return bytes;
-  throw new UblkError("EUSAGE", `--record: wanted a power of two from 4KiB to 16MiB, found "${text ?? ""}"`);
-}
 
 const STATE_TEXT = {
   copying: "copying: originals are kept before they are overwritten",

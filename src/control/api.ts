@@ -42,6 +42,7 @@ import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
+import { isRecordSize } from "../copy/stream-format.ts";
 import type { NewCopy } from "./copies.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
@@ -137,6 +138,7 @@ const copyBody = z.strictObject({
   segmentBytes: z.int().positive(),
   order: z.enum(COPY_ORDERS),
   bytesPerSecond: z.int().positive().nullable(),
+  recordBytes: z.int().refine(isRecordSize).nullable(),
   force: z.boolean(),
   staged: z.boolean(),
 });

@@ -135,6 +135,18 @@ test.serial("staged jobs begin as one; what cannot be is refused, and changes no
   t.is(await hash("/var/tmp/a.img"), before);
   t.is(await hash("/var/tmp/there.img"), before);
   await sh("bin/sluice copy cancel staged one");
+  // Through a pipe, and into a file that goes on after the daemon's death.
+  await sh("bin/sluice copy start staged - --stream --record 64KiB | bin/sluice copy restore - /var/tmp/c.img");
+  t.is(await hash("/var/tmp/c.img"), before);
+  t.deepEqual(await sluice<CopyRow[]>("copy list staged"), []);
+  await sh("bin/sluice copy start staged /var/tmp/d.stream --stream --record 64KiB --limit 512KiB");
+  await until(async () => (await job("staged")).copiedBytes > 0);
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  await sh("bin/sluice copy limit staged copy-1 none && bin/sluice copy watch staged copy-1");
+  await sh("bin/sluice copy restore /var/tmp/d.stream /var/tmp/d.img");
+  t.is(await hash("/var/tmp/d.img"), before);
+  await sh("bin/sluice copy cancel staged copy-1");
   await sh("bin/sluice copy start staged /var/tmp/b.img --limit 1MiB && bin/sluice copy pause staged copy-1");
   t.is((await job("staged")).state, "paused");
   await sh("bin/sluice copy cancel staged copy-1");
