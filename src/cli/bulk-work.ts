@@ -7,7 +7,7 @@ import { recordsOf } from "../copy/originals-stream.ts";
 import { overlayOriginals } from "../copy/overlay.ts";
 import { restore, type RestoreCounts } from "../copy/restore.ts";
 import { UblkError } from "../ublk/errors.ts";
-import { progressLine } from "./progress.ts";
+import { progressOf } from "./progress.ts";
 
 /** What goes between daemon and overlay in one piece. */
 const OVERLAY_RECORD_BYTES = 2 ** 20;
@@ -27,7 +27,7 @@ export async function finishByOverlay(name: string, path: string): Promise<Finis
   await refuseVolumeItself(name, to, path);
   const { stream, originalBytes } = await askBulkAction(name, "end-cow");
   const records = recordsOf(askBulkOriginals(name, OVERLAY_RECORD_BYTES, 0), OVERLAY_RECORD_BYTES);
-  await overlayOriginals(records, OVERLAY_RECORD_BYTES, to.file, progressLine("originals", originalBytes));
+  await overlayOriginals(records, OVERLAY_RECORD_BYTES, to.file, progressOf("originals", originalBytes));
   await askBulkDrop(name, stream);
   return { destination: path, sizeBytes, originalBytes };
 }
@@ -54,7 +54,7 @@ export async function finishByAppend(name: string, path: string, recordBytes: nu
   const place = findAppendPlace(to.file, path, id, recordBytes);
   const { originalBytes } = await askBulkAction(name, "end-cow");
   const records = recordsOf(askBulkOriginals(name, recordBytes, place.reader.wholeRecords), recordBytes);
-  await appendRecords(to, place, records, progressLine("originals", originalBytes));
+  await appendRecords(to, place, records, progressOf("originals", originalBytes));
   await askBulkDrop(name, stream);
   return { destination: path, sizeBytes, originalBytes };
 }
@@ -78,6 +78,6 @@ export async function restoreAppended(path: string, destination: string): Promis
   }
   if (!to.isBlockDevice && to.file.sizeBytes < volumeBytes) to.cut(volumeBytes);
   checkRoom(to, destination, volumeBytes);
-  const counts = restore(from.file, appended, to.file, progressLine("restored", volumeBytes));
+  const counts = restore(from.file, appended, to.file, progressOf("restored", volumeBytes));
   return { volume, time: new Date(createdMs).toISOString(), ...counts };
 }

@@ -5,7 +5,6 @@ import type { BulkStatus } from "../control/bulk-status.ts";
 import { formatSize } from "../control/sizes.ts";
 import { isRecordSize } from "../copy/stream-format.ts";
 import { UblkError } from "../ublk/errors.ts";
-import { finishByAppend, finishByOverlay, restoreAppended } from "./bulk-work.ts";
 import { print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 
@@ -86,8 +85,8 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
         }
         const done =
           append === undefined
-            ? await finishByOverlay(volume, overlay as string)
-            : await finishByAppend(volume, append, recordArgument(record));
+            ? await (await work()).finishByOverlay(volume, overlay as string)
+            : await (await work()).finishByAppend(volume, append, recordArgument(record));
         const how = append === undefined ? "overlaid on" : "appended to";
         print(json, done, () => `${formatSize(done.originalBytes)} of originals ${how} ${done.destination}`);
       }),
@@ -109,7 +108,7 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
           ["$0 bulk restore /backup/data.img /dev/vdb", "all that the device holds is lost"],
         ),
       act(async ({ file, device }) => {
-        const done = await restoreAppended(file, device);
+        const done = await (await work()).restoreAppended(file, device);
         print(
           json,
           done,
@@ -143,6 +142,9 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
     )
     .demandCommand(1, "name an action: begin, mark, end-cow, finish, restore, cancel or status");
 }
+
+/** Other commands are done sooner without it. */
+const work = (): Promise<typeof import("./bulk-work.ts")> => import("./bulk-work.ts");
 
 function recordArgument(text: string | undefined): number {
   const bytes = sizeArgument(text) ?? RECORD_BYTES;

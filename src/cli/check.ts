@@ -1,5 +1,6 @@
 /** `sluice check`: everything that can be known before a start, a line each. */
 import { readConfig, type VolumeConfig } from "../control/config.ts";
+import { checkProgram } from "../control/freeze-hook.ts";
 import { volumeMark } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
 import { storeBytes } from "../control/store-size.ts";
@@ -7,6 +8,7 @@ import { examineNvramBacking } from "../targets/nvram-backing.ts";
 import { openVolume, type RecordSpec, type SnapshotSpec, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
+import { roomBytes } from "../targets/cow/cleaner.ts";
 import { examineStore } from "../targets/store-backing.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
@@ -37,6 +39,13 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
     const { record, snapshots } = known.volume;
     if (record !== null) await tell("record", () => checkRecord(known.volume, record));
     if (snapshots !== null) await tell("snapshots", () => checkStore(snapshots));
+    const { freezeProgram } = known;
+    if (freezeProgram !== null) {
+      await tell("freeze", async () => {
+        await checkProgram(freezeProgram);
+        return freezeProgram;
+      });
+    }
     await tell("device", () => checkDevice(known));
   }
   await tell("kernel", async () => {
@@ -73,7 +82,7 @@ async function checkRecord({ backing, sizeBytes }: VolumeSpec, record: RecordSpe
 async function checkStore({ path, fullPolicy, volume, mark }: SnapshotSpec): Promise<string> {
   const { geometry, volume: owner, mark: found } = await examineStore(path);
   if (found !== mark) throw new UblkError("EOWNER", `Store ${path}: it belongs to volume ${owner}, wanted ${volume}`);
-  const bytes = geometry.segments * geometry.slotsPerSegment * geometry.blockBytes;
+  const bytes = roomBytes(geometry);
   return `${path}, ${formatSize(bytes)} in blocks of ${formatSize(geometry.blockBytes)}, when full: ${fullPolicy}`;
 }
 

@@ -18,6 +18,7 @@ import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { showRecord } from "./record.ts";
 import { serve } from "./serve.ts";
 import { startService, stopService } from "./service.ts";
+import { copyCommands } from "./copies.ts";
 import { snapshotCommands } from "./snapshots.ts";
 import { describeStatus } from "./status.ts";
 
@@ -319,6 +320,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
         .demandCommand(1, "name an action: create or inspect"),
     )
     .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
+    .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
     )

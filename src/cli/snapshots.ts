@@ -9,9 +9,11 @@ import {
 } from "../control/client.ts";
 import { readConfig } from "../control/config.ts";
 import { ownerOf } from "../control/identity.ts";
-import { formatSize } from "../control/sizes.ts";
-import type { SnapshotList, SnapshotStoreStatus } from "../control/snapshot-status.ts";
+import { takeGroup } from "../control/snapshot-group.ts";
+import { formatDuration, formatSize } from "../control/sizes.ts";
+import type { SnapshotList, SnapshotRow, SnapshotStoreStatus } from "../control/snapshot-status.ts";
 import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN } from "../targets/cow/store-file.ts";
+import { roomBytes } from "../targets/cow/cleaner.ts";
 import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
@@ -63,21 +65,33 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
     )
     .command(
       "create <name> <snapshot>",
-      "take a snapshot of this moment",
+      "take a snapshot of this moment, of one volume or of several",
       (create) =>
         page(
           withSnapshot(create),
-          "snapshot create NAME SNAPSHOT",
+          "snapshot create NAME[,NAME...] SNAPSHOT",
           [
             "Takes a snapshot of a running volume, while it goes on being written. What was acknowledged before is in",
             "it, and survives a power cut, when this returns. A file system in it is as after a crash: freeze it",
-            "(fsfreeze) where that is not enough.",
+            "(freeze in [snapshots] of the configuration) where that is not enough.",
+            "",
+            "Of several volumes, with commas between them, at one instant: what was acknowledged on one of them before",
+            "a write to another was begun is never missing where the later one is shown. Writes to all of them wait",
+            "meanwhile, for ten seconds at most. Either all have the snapshot in the end, or none.",
           ],
           ["$0 snapshot create data before-upgrade", "now"],
+          ["$0 snapshot create data,log before-upgrade", "of both at one instant"],
         ),
       act(async ({ name, snapshot }) => {
-        const row = await askSnapshot(volumeName(name), "create", snapshot);
-        print(json, row, () => `${row.name}, ${formatSize(row.sizeBytes)}, ${row.created}`);
+        const volumes = groupOf(name);
+        const [first] = volumes;
+        if (first !== undefined && volumes.length === 1) {
+          const row = await askSnapshot(first, "create", snapshot);
+          print(json, row, () => describeTaken(row));
+        } else {
+          const rows = await takeGroup(volumes, snapshot);
+          print(json, rows, () => rows.map((row) => `${row.volume}: ${describeTaken(row)}`).join("\n"));
+        }
       }),
     )
     .command(
@@ -158,6 +172,18 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
     .demandCommand(1, "name an action: init, create, list, diff, delete, export or unexport");
 }
 
+/** The volumes that are named with commas between them. Throws EUSAGE, ConfigError. */
+function groupOf(names: string): string[] {
+  const volumes = names.split(",").map(volumeName);
+  const twice = volumes.find((volume, index) => volumes.indexOf(volume) !== index);
+  if (twice !== undefined) throw new UblkError("EUSAGE", `volume ${twice} is named twice`);
+  return volumes;
+}
+
+function describeTaken({ name, sizeBytes, created }: SnapshotRow): string {
+  return `${name}, ${formatSize(sizeBytes)}, ${created}`;
+}
+
 function blockArgument(text: string | undefined): number {
   const bytes = sizeArgument(text) ?? BLOCK_BYTES;
   if (bytes < BLOCK_BYTES_MIN || bytes > BLOCK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
@@ -184,8 +210,7 @@ async function initStore(nameOrPath: string, sizeBytes: number | null, blockByte
   }
   await createStoreBacking(snapshots.path, ownerOf(config.name), { sizeBytes, blockBytes });
   const { geometry } = await examineStore(snapshots.path);
-  const slots = geometry.segments * geometry.slotsPerSegment;
-  return { path: snapshots.path, blockBytes, sizeBytes: slots * geometry.blockBytes };
+  return { path: snapshots.path, blockBytes, sizeBytes: roomBytes(geometry) };
 }
 
 function describeList({ store, snapshots }: SnapshotList): string {
@@ -203,13 +228,20 @@ function describeList({ store, snapshots }: SnapshotList): string {
 
 /** Rows for `sluice status` and `sluice snapshot list`. */
 export function storeFacts(store: SnapshotStoreStatus): [string, string][] {
-  const { counts, usedBytes, sizeBytes, blockBytes } = store;
+  const { counts, usedBytes, sizeBytes, blockBytes, fillingBytesPerSecond, fullInSeconds } = store;
+  const filling =
+    fullInSeconds === null
+      ? "not filling"
+      : `filling by ${formatSize(Math.round(fillingBytesPerSecond))} a second, full in ${formatDuration(fullInSeconds)}`;
   return [
     ["snapshots", `${store.store}, blocks of ${formatSize(blockBytes)}, when full: ${store.whenFull}`],
     [
       "",
-      `${formatSize(usedBytes)} of ${formatSize(sizeBytes)} in use (${((usedBytes / sizeBytes) * 100).toFixed(1)} %), ` +
-        `${counts.moved} originals moved, ${counts.held} writes waited for one, ${counts.relocated} moved within, ` +
+      `${formatSize(usedBytes)} of ${formatSize(sizeBytes)} in use (${((usedBytes / sizeBytes) * 100).toFixed(1)} %), ${filling}`,
+    ],
+    [
+      "",
+      `${counts.moved} originals moved, ${counts.held} writes waited for one, ${counts.relocated} moved within, ` +
         `${counts.lost} lost, ${counts.givenUp} snapshots given up`,
     ],
   ];

@@ -6,10 +6,22 @@
  *     GET  /v1/record    RecordMap; 404 where there is no record
  *     GET  /v1/snapshots SnapshotList; 404 where there is no store for them, as for all of the following
  *     POST /v1/snapshots/create    { "name": string }                     SnapshotRow
+ *     POST /v1/snapshots/prepare   { "name": string }                     { "ticket" }: the first step of four (GroupPart)
+ *     POST /v1/snapshots/hold      { "ticket": string }
+ *     POST /v1/snapshots/take      { "ticket": string }                   SnapshotRow
+ *     POST /v1/snapshots/finish    { "ticket": string }
  *     POST /v1/snapshots/delete    { "name": string }
  *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
  *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
+ *     GET  /v1/copies              CopyRow[]; 404 where there is no store, as for all of the following
+ *     POST /v1/copies/start        NewCopy                                CopyRow
+ *     POST /v1/copies/release                                             CopyRow
+ *     POST /v1/copies/pause        { "name": string }                     CopyRow; resume likewise
+ *     POST /v1/copies/limit        { "name": string, "bytesPerSecond": number | null }           CopyRow
+ *     POST /v1/copies/prioritize   { "name": string, "offset": number, "length": number }        CopyRow
+ *     POST /v1/copies/remainder    { "name": string }                     CopyRemainder
+ *     POST /v1/copies/cancel       { "name": string }
  *     GET  /v1/bulk      BulkStatus; 404 where there is no bulk copy, or no store for originals, as for all of the following
  *     POST /v1/bulk/begin                                                 BulkStatus
  *     POST /v1/bulk/mark                                                  BulkStatus
@@ -29,6 +41,9 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { COPY_ORDERS } from "../copy/segment-list.ts";
+import type { NewCopy } from "./copies.ts";
+import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { log } from "./log.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
@@ -42,10 +57,27 @@ const REQUEST_TIMEOUT_MS = 10_000;
 export interface ControlledSnapshots {
   list(): Promise<SnapshotList>;
   create(name: string): Promise<SnapshotRow>;
+  prepare(name: string): Promise<string>;
+  hold(ticket: string): Promise<void>;
+  take(ticket: string): Promise<SnapshotRow>;
+  finish(ticket: string): Promise<void>;
   drop(name: string): Promise<void>;
   diff(from: string, to: string | undefined): Promise<SnapshotDiff>;
   export(name: string): Promise<SnapshotRow>;
   unexport(name: string, force: boolean): Promise<void>;
+}
+
+/** The copy jobs of a volume. */
+export interface ControlledCopies {
+  list(): CopyRow[];
+  start(wanted: NewCopy): Promise<CopyRow>;
+  release(): Promise<CopyRow>;
+  pause(name: string): Promise<CopyRow>;
+  resume(name: string): Promise<CopyRow>;
+  limit(name: string, bytesPerSecond: number | null): Promise<CopyRow>;
+  prioritize(name: string, offset: number, length: number): CopyRow;
+  toCopy(name: string): CopyRemainder;
+  cancel(name: string): Promise<void>;
 }
 
 /** The bulk copy of a volume. */
@@ -65,6 +97,8 @@ export interface ControlledVolume {
   recordMap(): RecordMap;
   /** Throws ENOENT where the volume has no store for them. */
   readonly snapshots: ControlledSnapshots;
+  /** Throws ENOENT where the volume has no store for originals. */
+  readonly copies: ControlledCopies;
   /** Throws ENOENT where the volume has no store for it. */
   readonly bulk: ControlledBulk;
   /** Throws EBUSY while the device is in use, unless forced. */
@@ -84,14 +118,30 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   ENAME: 400,
   EEXIST: 409,
   EINVALID: 409,
+  EEXPIRED: 409,
   EORDER: 400,
+  EUSAGE: 400,
+  ERANGE: 400,
+  ELIMIT: 409,
   ETOOLARGE: 413,
 };
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
-const snapshotBody = z.strictObject({ name: z.string() });
+const ticketBody = z.strictObject({ ticket: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
+const nameBody = z.strictObject({ name: z.string() });
+const copyBody = z.strictObject({
+  name: z.string().optional(),
+  destinations: z.array(z.string().startsWith("/")).min(1).max(8),
+  segmentBytes: z.int().positive(),
+  order: z.enum(COPY_ORDERS),
+  bytesPerSecond: z.int().positive().nullable(),
+  force: z.boolean(),
+  staged: z.boolean(),
+});
+const limitBody = z.strictObject({ name: z.string(), bytesPerSecond: z.int().positive().nullable() });
+const rangeBody = z.strictObject({ name: z.string(), offset: z.int().nonnegative(), length: z.int().positive() });
 const originalsBody = z.strictObject({ recordBytes: z.int().positive(), from: z.int().nonnegative().default(0) });
 const dropBody = z.strictObject({ stream: z.string().optional() });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
@@ -118,11 +168,29 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   "/v1/record": { GET: (_body, volume) => Promise.resolve(json(volume.recordMap())) },
   "/v1/snapshots": { GET: async (_body, volume) => json(await volume.snapshots.list()) },
   "/v1/snapshots/create": {
-    POST: async (body, volume) => json(await volume.snapshots.create(checked(snapshotBody, body).name)),
+    POST: async (body, volume) => json(await volume.snapshots.create(checked(nameBody, body).name)),
+  },
+  "/v1/snapshots/prepare": {
+    POST: async (body, volume) => json({ ticket: await volume.snapshots.prepare(checked(nameBody, body).name) }),
+  },
+  "/v1/snapshots/hold": {
+    POST: async (body, volume) => {
+      await volume.snapshots.hold(checked(ticketBody, body).ticket);
+      return json({ held: true });
+    },
+  },
+  "/v1/snapshots/take": {
+    POST: async (body, volume) => json(await volume.snapshots.take(checked(ticketBody, body).ticket)),
+  },
+  "/v1/snapshots/finish": {
+    POST: async (body, volume) => {
+      await volume.snapshots.finish(checked(ticketBody, body).ticket);
+      return json({ finished: true });
+    },
   },
   "/v1/snapshots/delete": {
     POST: async (body, volume) => {
-      await volume.snapshots.drop(checked(snapshotBody, body).name);
+      await volume.snapshots.drop(checked(nameBody, body).name);
       return json({ deleted: true });
     },
   },
@@ -133,13 +201,48 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     },
   },
   "/v1/snapshots/export": {
-    POST: async (body, volume) => json(await volume.snapshots.export(checked(snapshotBody, body).name)),
+    POST: async (body, volume) => json(await volume.snapshots.export(checked(nameBody, body).name)),
   },
   "/v1/snapshots/unexport": {
     POST: async (body, volume) => {
       const { name, force } = checked(unexportBody, body);
       await volume.snapshots.unexport(name, force);
       return json({ exported: false });
+    },
+  },
+  "/v1/copies": { GET: (_body, volume) => Promise.resolve(json(volume.copies.list())) },
+  "/v1/copies/start": {
+    POST: async (body, volume) => {
+      const wanted = checked(copyBody, body);
+      return json(await volume.copies.start({ ...wanted, name: wanted.name }));
+    },
+  },
+  "/v1/copies/release": { POST: async (_body, volume) => json(await volume.copies.release()) },
+  "/v1/copies/pause": {
+    POST: async (body, volume) => json(await volume.copies.pause(checked(nameBody, body).name)),
+  },
+  "/v1/copies/resume": {
+    POST: async (body, volume) => json(await volume.copies.resume(checked(nameBody, body).name)),
+  },
+  "/v1/copies/limit": {
+    POST: async (body, volume) => {
+      const { name, bytesPerSecond } = checked(limitBody, body);
+      return json(await volume.copies.limit(name, bytesPerSecond));
+    },
+  },
+  "/v1/copies/prioritize": {
+    POST: (body, volume) => {
+      const { name, offset, length } = checked(rangeBody, body);
+      return Promise.resolve(json(volume.copies.prioritize(name, offset, length)));
+    },
+  },
+  "/v1/copies/remainder": {
+    POST: (body, volume) => Promise.resolve(json(volume.copies.toCopy(checked(nameBody, body).name))),
+  },
+  "/v1/copies/cancel": {
+    POST: async (body, volume) => {
+      await volume.copies.cancel(checked(nameBody, body).name);
+      return json({ cancelled: true });
     },
   },
   "/v1/bulk": { GET: async (_body, volume) => json(await volume.bulk.status()) },

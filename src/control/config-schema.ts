@@ -87,6 +87,7 @@ const snapshotsTable = z.strictObject(
   {
     store: path,
     when_full: oneOf(WHEN_FULL).default("invalidate"),
+    freeze: path.optional(),
   },
   { error: "wanted a table, headed [snapshots]" },
 );

@@ -23,6 +23,8 @@ export interface VolumeConfig {
   readonly depth: number;
   /** Wanted N of /dev/ublkbN; null to let the kernel choose. */
   readonly device: number | null;
+  /** The program that brings applications to rest around a snapshot; null for none. */
+  readonly freezeProgram: string | null;
 }
 
 /** A configuration that cannot be used; `faults` has a line each. */
@@ -97,6 +99,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
     queues: result.data.queues,
     depth: result.data.queue_depth,
     device: result.data.device ?? null,
+    freezeProgram: result.data.snapshots?.freeze ?? null,
   };
 }
 

@@ -6,6 +6,7 @@
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CopyRecords } from "../copy/copy-record.ts";
 import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
@@ -17,15 +18,16 @@ import { serveApi, type ControlledVolume } from "./api.ts";
 import { BulkCopy } from "./bulk.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
+import { Copies } from "./copies.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
+import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
+import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
 import { Snapshots } from "./snapshots.ts";
-import { snapshotStoreStatus } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -55,12 +57,22 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
   const snapshots =
-    volume.cow === null ? null : new Snapshots(config.name, volume.cow, device, ioFlusher, endWithDevice);
+    volume.cow === null
+      ? null
+      : new Snapshots(config.name, volume.cow, device, freezeHookOf(config), ioFlusher, endWithDevice);
+  await thawLeftover(config.name, frozenPath(config.name));
   await snapshots?.recoverExports(control);
+  const copies =
+    volume.cow === null ? null : new Copies(config.name, volume.cow, device, new CopyRecords(copiesPath(config.name)));
+  await copies?.recover();
   const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device);
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, bulk }).run();
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies, bulk }).run();
   await forget(config.name);
   await volume.discardStore();
+}
+
+function freezeHookOf({ name, freezeProgram }: VolumeConfig): FreezeHook | null {
+  return freezeProgram === null ? null : new FreezeHook(name, freezeProgram, frozenPath(name));
 }
 
 /** One daemon a volume: the lock goes with the process. */
@@ -169,6 +181,7 @@ interface How {
   readonly recovered: boolean;
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
+  readonly copies: Copies | null;
   readonly bulk: BulkCopy | null;
 }
 
@@ -200,6 +213,7 @@ class VolumeService implements ControlledVolume {
     for (const difference of this.#pending()) log("warning", difference);
     const intervalMs = watchdogIntervalMs();
     const watchdog = intervalMs === undefined ? undefined : setInterval(() => notifyManager("WATCHDOG=1"), intervalMs);
+    const endWatch = this.#how.snapshots?.store.start();
     const onSignal = (): void => {
       this.stop(false).catch((error: unknown) => {
         log("error", `Not stopping: ${messageOf(error)}. What is written stays safe; stop its users first`);
@@ -214,6 +228,7 @@ class VolumeService implements ControlledVolume {
     await this.#stopped.promise;
     notifyManager("STOPPING=1");
     clearInterval(watchdog);
+    endWatch?.();
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
     await unlinkDevice(name, this.#device.id);
@@ -235,26 +250,34 @@ class VolumeService implements ControlledVolume {
 
   async #stopDevices(force: boolean): Promise<void> {
     await this.#how.snapshots?.hideAll(force);
-    await stopCleanly(this.#device, force);
+    const goOn = await this.#how.copies?.halt();
+    try {
+      await stopCleanly(this.#device, force);
+    } catch (error) {
+      goOn?.();
+      throw error;
+    }
   }
 
   /** Throws ENOENT where there are none. */
   get snapshots(): Snapshots {
-    if (this.#how.snapshots !== null) return this.#how.snapshots;
-    throw this.#noStore("snapshots");
+    return this.#how.snapshots ?? this.#missStore();
+  }
+
+  /** Throws ENOENT where there are none. */
+  get copies(): Copies {
+    return this.#how.copies ?? this.#missStore();
   }
 
   /** Throws ENOENT where there can be none. */
   get bulk(): BulkCopy {
-    if (this.#how.bulk !== null) return this.#how.bulk;
-    throw this.#noStore("originals");
+    return this.#how.bulk ?? this.#missStore();
   }
 
-  #noStore(what: string): UblkError {
-    const { name } = this.#config;
-    return new UblkError(
+  #missStore(): never {
+    throw new UblkError(
       "ENOENT",
-      `Volume ${name} has no store for ${what}: add [snapshots] to its configuration, and start it anew`,
+      `Volume ${this.#config.name} has no store for originals: add [snapshots] to its configuration, and start it anew`,
     );
   }
 
@@ -344,7 +367,7 @@ class VolumeService implements ControlledVolume {
       },
       statistics: device.statistics(),
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
-      snapshots: this.#volume.cow === null ? null : snapshotStoreStatus(this.#volume.cow),
+      snapshots: this.#how.snapshots?.store.status() ?? null,
       pending: this.#pending(),
     };
   }

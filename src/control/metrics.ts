@@ -72,10 +72,15 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   return registry.metrics();
 }
 
-function snapshotMetrics({ sizeBytes, usedBytes, counts }: SnapshotStoreStatus, registers: Registry[]): void {
+function snapshotMetrics(store: SnapshotStoreStatus, registers: Registry[]): void {
+  const { sizeBytes, usedBytes, fillingBytesPerSecond, fullInSeconds, warnings, counts } = store;
   const { gauge, counter } = numbersIn(registers);
   gauge("sluice_snapshot_store_bytes", "Room for originals in the store of the snapshots", sizeBytes);
   gauge("sluice_snapshot_store_used_bytes", "Of those, bytes that snapshots want", usedBytes);
+  gauge("sluice_snapshot_store_filling_bytes_per_second", "Bytes per second newly used lately", fillingBytesPerSecond);
+  if (fullInSeconds !== null)
+    gauge("sluice_snapshot_store_full_seconds", "Seconds until it is full at that rate", fullInSeconds);
+  counter("sluice_snapshot_store_warnings_total", "Warnings that it is nearly full", warnings);
   gauge("sluice_snapshot_holding", "Writes that wait for an original to be moved", counts.holding);
   counter("sluice_snapshot_held_total", "Writes, discards and zeroes that had to wait for one", counts.held);
   counter("sluice_snapshot_moved_total", "Originals moved to the store", counts.moved);

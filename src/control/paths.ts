@@ -20,6 +20,11 @@ export function lossNotePath(name: string): string {
   return `${stateDirectory()}/${name}.snapshots-lost`;
 }
 
+/** Where the copy jobs of a volume are noted. */
+export function copiesPath(name: string): string {
+  return `${stateDirectory()}/${name}.copies`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }
@@ -30,6 +35,11 @@ export function socketPath(name: string): string {
 
 export function lockPath(name: string): string {
   return `${runtimeDirectory()}/${name}.lock`;
+}
+
+/** Says that applications were brought to rest for a snapshot, and by which program. */
+export function frozenPath(name: string): string {
+  return `${runtimeDirectory()}/${name}.frozen`;
 }
 
 /** Where a daemon without systemd writes its log. */

@@ -1,7 +1,6 @@
 /** What is told of the snapshots of a volume: GET /v1/snapshots, and a part of GET /v1/status. */
 import type { PointState } from "../targets/cow/catalog.ts";
 import type { CowNumbers } from "../targets/cow/cow-counts.ts";
-import type { CowView } from "../targets/volume.ts";
 
 export interface SnapshotRow {
   readonly name: string;
@@ -21,6 +20,12 @@ export interface SnapshotStoreStatus {
   /** Room for originals, and how much of it is in use. What can be freed by copying within the store counts as free. */
   readonly sizeBytes: number;
   readonly usedBytes: number;
+  /** How fast originals came lately; what was freed meanwhile is not set against it. */
+  readonly fillingBytesPerSecond: number;
+  /** At that rate; null where it does not fill. */
+  readonly fullInSeconds: number | null;
+  /** How often the daemon has warned that it is nearly full. */
+  readonly warnings: number;
   readonly whenFull: "invalidate" | "stall";
   readonly counts: CowNumbers;
 }
@@ -44,17 +49,4 @@ export interface SnapshotDiff {
 export interface SnapshotList {
   readonly store: SnapshotStoreStatus;
   readonly snapshots: readonly SnapshotRow[];
-}
-
-export function snapshotStoreStatus({ path, geometry, fullPolicy, counts }: CowView): SnapshotStoreStatus {
-  const numbers = counts.read();
-  const { blockBytes, slotsPerSegment, segments } = geometry;
-  return {
-    store: path,
-    blockBytes,
-    sizeBytes: segments * slotsPerSegment * blockBytes,
-    usedBytes: numbers.usedSlots * blockBytes,
-    whenFull: fullPolicy,
-    counts: numbers,
-  };
 }

@@ -18,9 +18,12 @@ import { stopCleanly } from "./clean-stop.ts";
 import { askCow } from "./cow-order.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
+import type { FreezeHook } from "./freeze-hook.ts";
+import { GroupPart } from "./group-part.ts";
 import { formatSize } from "./sizes.ts";
 import { rangesOf } from "./changed-ranges.ts";
-import { snapshotStoreStatus, type SnapshotDiff, type SnapshotList, type SnapshotRow } from "./snapshot-status.ts";
+import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
+import { StoreWatch } from "./store-watch.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
 const VIEW_DEPTH = 64;
@@ -31,23 +34,57 @@ interface Export {
 }
 
 export class Snapshots {
+  readonly store: StoreWatch;
   readonly #volume: string;
   readonly #view: CowView;
   readonly #device: Device;
+  readonly #freezeHook: FreezeHook | null;
   readonly #ioFlusher: boolean;
   /** By epoch. */
   readonly #exports = new Map<number, Export>();
   /** One thing at a time: names are checked before they are given. */
   #last: Promise<unknown> = Promise.resolve();
   #isFailed: (device: Device) => void;
+  /** Of snapshots of several volumes. */
+  readonly #part: GroupPart<SnapshotRow>;
 
   /** `whenFailed` is told of each device that is made here, to watch over it. */
-  constructor(volume: string, view: CowView, device: Device, ioFlusher: boolean, whenFailed: (device: Device) => void) {
+  constructor(
+    volume: string,
+    view: CowView,
+    device: Device,
+    freezeHook: FreezeHook | null,
+    ioFlusher: boolean,
+    whenFailed: (device: Device) => void,
+  ) {
     this.#volume = volume;
     this.#view = view;
+    this.store = new StoreWatch(view);
     this.#device = device;
+    this.#freezeHook = freezeHook;
     this.#ioFlusher = ioFlusher;
     this.#isFailed = whenFailed;
+    this.#part = new GroupPart(
+      volume,
+      {
+        prepare: async (name) => {
+          await this.#checkNew(name);
+          await freezeHook?.freeze();
+        },
+        holdBack: async () => {
+          await this.#order({ kind: "hold" });
+        },
+        take: (name) => this.#take(name),
+        letGo: async () => {
+          await this.#order({ kind: "release" });
+        },
+        finish: async () => freezeHook?.thaw(),
+      },
+      (ms, action) => {
+        const timer = setTimeout(action, ms);
+        return () => clearTimeout(timer);
+      },
+    );
   }
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
@@ -83,26 +120,58 @@ export class Snapshots {
 
   async list(): Promise<SnapshotList> {
     const points = await this.#order({ kind: "list" });
-    return { store: snapshotStoreStatus(this.#view), snapshots: points.map((point) => this.#row(point)) };
+    return { store: this.store.status(), snapshots: points.map((point) => this.#row(point)) };
   }
 
-  /** Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT. */
+  /**
+   * Takes a snapshot of this moment; it is durable when this resolves. Throws EEXIST, ENAME, ENOSPC, ESNAPSHOT, EBUSY, and
+   * EFREEZE: then there is none, unless the program could not thaw.
+   */
   create(name: string): Promise<SnapshotRow> {
     return this.#inTurn(async () => {
-      if (!NAME.test(name)) {
-        throw new UblkError(
-          "ENAME",
-          `"${name}" is no name for a snapshot: wanted up to 63 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit`,
-        );
-      }
-      if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
-        throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
-      }
-      const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs: Date.now() });
-      if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
-      log("info", `Snapshot ${name} is taken`);
-      return this.#row(point);
+      this.#part.assertNone();
+      await this.#checkNew(name);
+      if (this.#freezeHook === null) return this.#take(name);
+      return this.#freezeHook.around(() => this.#take(name));
     });
+  }
+
+  async #checkNew(name: string): Promise<void> {
+    if (!NAME.test(name)) {
+      throw new UblkError(
+        "ENAME",
+        `"${name}" is no name for a snapshot: wanted up to 63 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit`,
+      );
+    }
+    if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
+      throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
+    }
+  }
+
+  async #take(name: string): Promise<SnapshotRow> {
+    const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs: Date.now() });
+    if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
+    log("info", `Snapshot ${name} is taken`);
+    return this.#row(point);
+  }
+
+  /** The first step of a snapshot of several volumes (see GroupPart); gives a ticket for the others. Throws as `create`. */
+  prepare(name: string): Promise<string> {
+    return this.#inTurn(() => this.#part.prepare(name));
+  }
+
+  /** The second. The host waits from now on, and nobody before it in turn is waited for. Throws EEXPIRED, as the next. */
+  hold(ticket: string): Promise<void> {
+    return this.#part.hold(ticket);
+  }
+
+  take(ticket: string): Promise<SnapshotRow> {
+    return this.#part.take(ticket);
+  }
+
+  /** The last, whatever came of the others. */
+  finish(ticket: string): Promise<void> {
+    return this.#part.finish(ticket);
   }
 
   /** Drops a snapshot. Its room is free soon afterwards. Throws ENOENT, EBUSY while it is exported. */

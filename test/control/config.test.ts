@@ -41,6 +41,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
     queues: 1,
     depth: 128,
     device: null,
+    freezeProgram: null,
   });
 });
 
@@ -117,6 +118,8 @@ test("snapshots lie in their store, which belongs to the volume, and say what is
   };
   t.deepEqual(parsed('store = "/srv/data.store"'), { ...snapshots, fullPolicy: "invalidate" });
   t.deepEqual(parsed('store = "/srv/data.store"\nwhen_full = "stall"'), { ...snapshots, fullPolicy: "stall" });
+  const text = `path = "/x"\n[snapshots]\nstore = "/s"\nfreeze = "/etc/sluice/freeze"`;
+  t.is(parseConfig(text, "data", FILE).freezeProgram, "/etc/sluice/freeze");
 });
 
 test("memory and null volumes have a size of their own", (t) => {
@@ -202,6 +205,7 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
     `${P}[snapshots]\nstore = "/s"\nwhen_full = "drop"`,
     'snapshots.when_full: wanted "invalidate" or "stall", found "drop"',
   ],
+  [`${P}[snapshots]\nstore = "/s"\nfreeze = "f"`, 'snapshots.freeze: wanted an absolute path, found "f"'],
   [`${P}queues = 2\n[snapshots]\nstore = "/s"`, "queues: wanted 1 for a volume with snapshots, found 2"],
   [
     `${P}read_only = true\n[snapshots]\nstore = "/s"`,

@@ -1,6 +1,7 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
 import { Readable } from "node:stream";
-import type { ControlledBulk, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
+import type { CopyRow } from "../../src/control/copy-status.ts";
+import type { ControlledBulk, ControlledCopies, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
@@ -39,6 +40,9 @@ const sampleStore: SnapshotStoreStatus = {
   blockBytes: 16384,
   sizeBytes: 2 ** 30,
   usedBytes: 2 ** 24,
+  fillingBytesPerSecond: 2 ** 20,
+  fullInSeconds: 1008,
+  warnings: 1,
   whenFull: "invalidate",
   counts: {
     held: 1100,
@@ -101,10 +105,26 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
 }
 
 /** Notes what it is asked to do, and does what it is told to. */
+export const sampleCopy: CopyRow = {
+  name: "copy-1",
+  state: "running",
+  error: null,
+  destinations: ["/backup/data.img"],
+  created: "2026-03-01T12:00:00.000Z",
+  volumeBytes: 2 ** 21,
+  copiedBytes: 2 ** 20,
+  segmentBytes: 2 ** 20,
+  order: "linear",
+  bytesPerSecond: null,
+  rateBytesPerSecond: 2 ** 20,
+  remainingSeconds: 1,
+};
+
 export class SampleVolume implements ControlledVolume {
   readonly calls: string[] = [];
   /** Thrown by whatever is called next. */
   error: Error | undefined;
+  whenCalled: (call: string) => void = () => undefined;
 
   status(): VolumeStatus {
     this.#note("status");
@@ -116,6 +136,31 @@ export class SampleVolume implements ControlledVolume {
     return { status: sampleRecord, cellBytes: 2 ** 20, cells: "..prow" };
   }
 
+  readonly copies: ControlledCopies = {
+    list: () => [sampleCopy],
+    start: ({ name, destinations, ...how }) => {
+      this.#note(`copy ${String(name)} to ${destinations.join(" ")} ${JSON.stringify(how)}`);
+      return Promise.resolve({ ...sampleCopy, destinations });
+    },
+    release: () => this.#copied("release", ""),
+    pause: (name) => this.#copied("pause", name),
+    resume: (name) => this.#copied("resume", name),
+    limit: (name, bytesPerSecond) => this.#copied("limit", name, bytesPerSecond),
+    prioritize: (name, offset, length) => {
+      this.#note(`prioritize ${name} ${offset}+${length}`);
+      return sampleCopy;
+    },
+    toCopy: (name) => ({ name, ranges: [{ offset: 2 ** 20, length: 2 ** 20 }], isCut: false }),
+    cancel: async (name) => {
+      await this.#copied("cancel", name);
+    },
+  };
+
+  #copied(...what: unknown[]): Promise<CopyRow> {
+    this.#note(what.join(" "));
+    return Promise.resolve(sampleCopy);
+  }
+
   readonly snapshots: ControlledSnapshots = {
     list: () => {
       this.#note("snapshots");
@@ -124,6 +169,22 @@ export class SampleVolume implements ControlledVolume {
     create: (name) => {
       this.#note(`create ${name}`);
       return Promise.resolve({ ...sampleSnapshot, name });
+    },
+    prepare: (name) => {
+      this.#note(`prepare ${name}`);
+      return Promise.resolve("ticket");
+    },
+    hold: (ticket) => {
+      this.#note(`hold ${ticket}`);
+      return Promise.resolve();
+    },
+    take: (ticket) => {
+      this.#note(`take ${ticket}`);
+      return Promise.resolve(sampleSnapshot);
+    },
+    finish: (ticket) => {
+      this.#note(`finish ${ticket}`);
+      return Promise.resolve();
     },
     drop: (name) => {
       this.#note(`drop ${name}`);
@@ -186,6 +247,7 @@ export class SampleVolume implements ControlledVolume {
 
   #note(call: string): void {
     this.calls.push(call);
+    this.whenCalled(call);
     if (this.error !== undefined) throw this.error;
   }
 }

@@ -1,7 +1,7 @@
 /** Sizes as people write them. */
 import test from "ava";
 import fc from "fast-check";
-import { formatSize, parseSize } from "../../src/control/sizes.ts";
+import { formatDuration, formatSize, parseSize } from "../../src/control/sizes.ts";
 
 test("units are powers of 1024, however they are written", (t) => {
   for (const [text, bytes] of [
@@ -44,4 +44,17 @@ test("property: what is shown of whole units is read back", (t) => {
       t.is(parseSize(formatSize(amount * 1024 ** power)), amount * 1024 ** power);
     }),
   );
+});
+
+test("durations are told by their two largest units", (t) => {
+  for (const [seconds, text] of [
+    [0, "0 s"],
+    [59.9, "59 s"],
+    [60, "1 min"],
+    [3599, "59 min"],
+    [3900, "1 h 5 min"],
+    [86_400, "1 d 0 h"],
+    [200_000, "2 d 7 h"],
+  ] as const)
+    t.is(formatDuration(seconds), text);
 });

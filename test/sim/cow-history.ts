@@ -3,11 +3,13 @@
  * dies at any step. Throws where an oracle is violated.
  *
  * The oracle of a point: it shows exactly what the volume would have shown when it was taken, had everything that was under
- * way then come to its end, and goes on showing it whatever is written, or dies, afterwards.
+ * way then come to its end, and goes on showing it whatever is written, or dies, afterwards. The oracle of a volume that is
+ * held back: nothing that comes meanwhile reaches it, nor is answered, so that no point that is taken shows it.
  */
 import { FileTarget } from "../../src/targets/file.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
 import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
+import type { PointKind } from "../../src/targets/cow/catalog.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
 import { openCow } from "../../src/targets/cow/open-cow.ts";
 import { createStore } from "../../src/targets/cow/store-file.ts";
@@ -17,6 +19,7 @@ import { Host } from "./host.ts";
 import { SimMemory } from "./memory.ts";
 import { OutsideCopy } from "./outside-copy.ts";
 import { Random } from "./random.ts";
+import { SimCopy } from "./sim-copy.ts";
 import { readStamp, SECTOR_BYTES } from "./stamps.ts";
 import { DATA_FILE, Death, World, type Faults } from "./world.ts";
 
@@ -30,6 +33,7 @@ const MARK = 7n;
 const SALT = 0x51e1ce;
 const OWNER = { volume: "sim", mark: MARK };
 const LAST_TURNS = 30;
+const HOLD_TURNS = 30;
 
 interface Plan {
   readonly sectors: number;
@@ -41,6 +45,8 @@ interface Plan {
   readonly fullPolicy: FullPolicy;
   readonly pointShare: number;
   readonly points: number;
+  /** Of the points, so many are those of copies. */
+  readonly copyShare: number;
 }
 
 function planOf(random: Random): Plan {
@@ -62,6 +68,7 @@ function planOf(random: Random): Plan {
     fullPolicy: "invalidate",
     pointShare: random.pick([0.01, 0.05]),
     points: random.pick([1, 3, 8]),
+    copyShare: random.pick([0, 0.3]),
   };
 }
 
@@ -72,11 +79,18 @@ interface View {
   readonly request: Request;
 }
 
+/** The volume while it is held back. */
+interface Hold {
+  /** Slots of the host whose overwrites and flushes came since it was. */
+  readonly came: Set<number>;
+  turnsLeft: number;
+}
+
 /** What a point must show. */
 interface Expected {
   readonly epoch: number;
-  readonly kind: "snapshot" | "bulk";
   readonly name: string;
+  readonly kind: PointKind;
   readonly shows: Int32Array;
   /** Slots of the host whose requests were under way when it was taken. */
   readonly underWay: Set<number>;
@@ -92,6 +106,10 @@ export class CowHistory implements Layer {
   readonly #verbose: boolean;
   readonly #random: Random;
   readonly #plan: Plan;
+  /** For holding the volume back, which most histories know nothing of. */
+  readonly #holds: Random;
+  /** How often, per turn, that begins. */
+  readonly #holdShare: number;
   readonly #disk: SimDisk;
   readonly #storage: SimMemory;
   readonly #host: Host;
@@ -104,11 +122,14 @@ export class CowHistory implements Layer {
     clear: () => void (this.#note.isThere = false),
   };
   #counts = new CowCounts();
+  #faultless = false;
   #engine: CowTarget | undefined;
   #names = 0;
   #stepsLeft = 0;
   /** Points that are being taken or dropped. */
   #asked = 0;
+  readonly #copies = new Map<string, SimCopy>();
+  #hold: Hold | undefined;
   /** Reads of points that are under way, by slot. */
   readonly #views: (View | undefined)[] = new Array<View | undefined>(DEPTH).fill(undefined);
   readonly reached = {
@@ -125,6 +146,9 @@ export class CowHistory implements Layer {
     held: 0,
     torn: 0,
     diffs: 0,
+    copies: 0,
+    heldBack: 0,
+    pointsHeld: 0,
     bulks: 0,
   };
 
@@ -132,6 +156,8 @@ export class CowHistory implements Layer {
     this.#verbose = verbose;
     this.#random = new Random(seed ^ 0x0c0f);
     this.#plan = planOf(this.#random);
+    this.#holds = new Random(seed ^ 0x401d);
+    this.#holdShare = this.#holds.pick([0, 0, 0.02]);
     this.#disk = new SimDisk(this.#plan.sectors);
     this.#storage = new SimMemory(SECTOR_BYTES, () => this.#step());
     const habits = {
@@ -143,6 +169,7 @@ export class CowHistory implements Layer {
     this.#host = new Host(habits, this.#plan.sectors, this.#random);
     if (hasBulkCopies) this.#outside = this.#newOutsideCopy();
     this.#host.whenAnswered = (slot) => {
+      if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} is answered, but the volume is held back`);
       for (const { underWay } of this.#expected.values()) underWay.delete(slot);
     };
   }
@@ -188,6 +215,7 @@ export class CowHistory implements Layer {
 
   #live(isLast: boolean): void {
     const random = this.#random;
+    this.#faultless = isLast;
     const faults = isLast ? { failures: 0, shortTransfers: 0 } : { ...this.#plan.faults, tears: true };
     const watcher = {
       storeChanges: () => undefined,
@@ -218,6 +246,7 @@ export class CowHistory implements Layer {
   #start(world: World): CowTarget {
     this.#tell(() => "the daemon starts");
     this.#asked = 0;
+    this.#hold = undefined;
     this.#counts = new CowCounts();
     const context = world.context(SLOTS);
     const groupBlocks = this.#random.pick([1, 3, 16]);
@@ -246,10 +275,33 @@ export class CowHistory implements Layer {
     }
     this.#outside?.attach(world.memory(VIEW_SECTORS * SECTOR_BYTES), engine);
     this.#host.repeat((request) => this.#host.pass(request, engine));
+    for (const [name, { kind, state }] of this.#expected)
+      if (kind === "copy" && state === "taken") this.#startCopy(engine, name);
     world.endBatch();
     return engine;
   }
   readonly #requests: Request[] = [];
+
+  #startCopy(engine: CowTarget, name: string): void {
+    const { epoch, shows } = this.#expected.get(name) as Expected;
+    const { sectorsPerBlock } = this.#plan;
+    const copy =
+      this.#copies.get(name) ?? new SimCopy(epoch, shows, sectorsPerBlock, this.#random, (line) => this.#tell(line));
+    this.#copies.set(name, copy);
+    copy.attach(engine, { failures: this.#faultless ? 0 : 0.02 });
+  }
+
+  /** What a copy waits for happens; its point goes when it is complete. */
+  #stepCopies(engine: CowTarget): void {
+    for (const [name, copy] of [...this.#copies]) {
+      const expected = this.#expected.get(name);
+      if (expected?.state !== "taken" || expected.isAsked || copy.isReading) continue;
+      copy.step();
+      if (!copy.isComplete) continue;
+      this.reached.copies++;
+      this.#drop(engine, expected);
+    }
+  }
 
   /** What was promised is there, what was dropped is not. What was under way may be either. */
   #compareCatalog(engine: CowTarget): void {
@@ -301,6 +353,7 @@ export class CowHistory implements Layer {
   /** A sector of the volume has changed: what was under way when a point was taken belongs to it. */
   #changed(slot: number, sector: number): void {
     if (slot >= DEPTH) throw new Error(`a request of the engine's own, ${slot}, changes the volume`);
+    if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} changes a volume that is held back`);
     for (const { underWay, shows } of this.#expected.values()) {
       if (underWay.has(slot)) shows[sector] = this.#disk.current[sector] as number;
     }
@@ -308,11 +361,13 @@ export class CowHistory implements Layer {
 
   #turn(engine: CowTarget, world: World): void {
     const random = this.#random;
+    if (this.#holdShare > 0) this.#holdOrLetGo(engine);
     for (let events = 1 + random.below(4); events > 0; events--) {
       if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
       if (random.chance(0.2)) this.#readPoint(engine);
       if (this.#outside !== undefined && random.chance(0.3)) this.#copyOutside(this.#outside, engine, world);
       if (random.chance(0.02)) this.#diff(engine);
+      if (random.chance(0.5)) this.#stepCopies(engine);
       if (random.chance(0.5)) this.#host.ask((request) => this.#submit(engine, request));
       else if (!world.isIdle) world.complete();
     }
@@ -321,7 +376,27 @@ export class CowHistory implements Layer {
     this.#step();
   }
 
+  /** Whoever holds the volume back takes a point, as often as not, and lets go; or dies, and a deadline lets go. */
+  #holdOrLetGo(engine: CowTarget): void {
+    if (this.#hold === undefined) {
+      if (!this.#holds.chance(this.#holdShare)) return;
+      this.#tell(() => "hold back");
+      this.#hold = { came: new Set(), turnsLeft: this.#holds.below(HOLD_TURNS) };
+      engine.holdBack();
+    } else if (this.#hold.turnsLeft-- === 0) this.#letGo(engine);
+  }
+
+  #letGo(engine: CowTarget): void {
+    this.#tell(() => "let go");
+    this.#hold = undefined;
+    engine.letGo();
+  }
+
   #submit(engine: CowTarget, request: Request): void {
+    if (this.#hold !== undefined && request.operation !== Operation.READ) {
+      this.#hold.came.add(request.slot);
+      this.reached.heldBack++;
+    }
     this.#host.pass(request, engine);
   }
 
@@ -345,14 +420,15 @@ export class CowHistory implements Layer {
     const taken = [...this.#expected.values()].filter(
       ({ state, isAsked }) => !isAsked && (state === "taken" || state === "given up"),
     );
+    const kind = this.#random.chance(this.#plan.copyShare) ? "copy" : "snapshot";
     if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) {
-      this.#take(engine, world, "snapshot");
+      this.#take(engine, world, kind);
       this.#outside?.pointIsTaken();
     } else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
   }
 
-  #take(engine: CowTarget, world: World, kind: Expected["kind"]): Expected {
-    const name = `p${++this.#names}`;
+  #take(engine: CowTarget, world: World, kind: PointKind): Expected {
+    const name = `${kind === "copy" ? "c" : "p"}${++this.#names}`;
     this.#tell(() => `take ${name}`);
     const shows = this.#disk.current.slice();
     const underWay = new Set([...world.changing].filter((slot) => slot < DEPTH));
@@ -375,8 +451,11 @@ export class CowHistory implements Layer {
       if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
       if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
       this.reached.points++;
+      if (this.#hold !== undefined) this.reached.pointsHeld++;
       expected.wasTaken = true;
-      if (expected.state === "being taken") expected.state = "taken";
+      if (expected.state !== "being taken") return;
+      expected.state = "taken";
+      if (kind === "copy") this.#startCopy(engine, name);
     });
     return expected;
   }
@@ -384,6 +463,8 @@ export class CowHistory implements Layer {
   #drop(engine: CowTarget, expected: Expected): void {
     // Whoever exports it is asked to stop first.
     if (this.#views.some((view) => view?.name === expected.name)) return;
+    if (this.#copies.get(expected.name)?.isReading === true) return;
+    this.#copies.get(expected.name)?.cancel();
     this.#tell(() => `drop ${expected.name}`);
     expected.state = "being dropped";
     expected.isAsked = true;
@@ -393,6 +474,7 @@ export class CowHistory implements Layer {
       this.#tell(() => `dropped ${expected.name}: ${result}`);
       if (result === 0) {
         this.#expected.delete(expected.name);
+        this.#copies.delete(expected.name);
         this.reached.dropped++;
       } else if (this.#plan.faults.failures === 0) throw new Error(`point ${expected.name} could not be dropped`);
     });
@@ -488,6 +570,23 @@ export class CowHistory implements Layer {
     }
   }
 
+  #finishCopies(engine: CowTarget, world: World): void {
+    for (let rounds = 0; this.#copies.size > 0; rounds++) {
+      if (rounds > 100_000) throw new Error("a copy never ends");
+      this.#stepCopies(engine);
+      this.#lookAtPoints();
+      for (const [name, { state }] of [...this.#copies]) {
+        const expected = this.#expected.get(name);
+        // What could not be read when it was moved aside can never be copied.
+        const isLost = state === "failed" && (this.#plan.faults.readFailures ?? 0) > 0;
+        if (expected?.state === "taken" && isLost && !expected.isAsked) this.#drop(engine, expected);
+        if (expected?.state !== "taken") this.#copies.delete(name);
+      }
+      if (!world.isIdle) world.complete();
+      world.endBatch();
+    }
+  }
+
   #finish(world: World): void {
     if (world.isIdle) throw new Error("a read of a point is never answered");
     world.complete();
@@ -495,6 +594,7 @@ export class CowHistory implements Layer {
   }
 
   #stop(engine: CowTarget, world: World, isLast: boolean): void {
+    if (this.#hold !== undefined) this.#letGo(engine);
     const isBusy = (): boolean =>
       this.#host.inFlight > 0 ||
       this.#views.some((view) => view !== undefined) ||
@@ -509,6 +609,7 @@ export class CowHistory implements Layer {
       world.endBatch();
     }
     if (isLast) {
+      this.#finishCopies(engine, world);
       this.#verify(engine, world);
       for (const expected of [...this.#expected.values()]) this.#drop(engine, expected);
       for (let rounds = 0; !world.isIdle; rounds++) {
@@ -519,6 +620,7 @@ export class CowHistory implements Layer {
       if (engine.versions > 0) throw new Error(`${engine.versions} originals are wanted by nobody, but kept`);
     }
     engine.close();
+    for (const copy of this.#copies.values()) copy.die("kill");
     this.reached.cleanStops++;
     this.#tell(() => "the daemon has stopped");
   }
@@ -526,6 +628,7 @@ export class CowHistory implements Layer {
   #die(world: World, how: "power cut" | "kill"): void {
     this.#tell(() => how);
     world.end(how);
+    for (const copy of this.#copies.values()) copy.die(how);
     if (how === "kill") this.reached.kills++;
     else this.reached.powerCuts++;
     const from = how === "kill" ? "acknowledged" : "floor";

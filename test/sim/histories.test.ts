@@ -12,7 +12,18 @@ const PATIENCE_MS = 30 * 60_000;
 /** What the seeds of a world must reach, each more than a thousand times: else they would pass without doing anything. */
 const REACHED = {
   record: ["powerCuts", "kills", "cleanStops", "updates", "grown"],
-  snapshots: ["powerCuts", "kills", "cleanStops", "points", "dropped", "givenUp", "viewReads", "relocated", "torn"],
+  snapshots: [
+    "powerCuts",
+    "kills",
+    "cleanStops",
+    "points",
+    "dropped",
+    "givenUp",
+    "viewReads",
+    "relocated",
+    "torn",
+    "pointsHeld",
+  ],
   bulk: ["powerCuts", "kills", "cleanStops", "givenUp", "relocated", "torn", "bulks"],
 } as const;
 

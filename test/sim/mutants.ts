@@ -352,7 +352,7 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "what was held for a torn block is forgotten",
     file: "src/targets/cow/cow-target.ts",
-    from: "      this.#rescanUntil = this.#mover.started + 1;\n    }",
+    from: "      this.#rescanUntil = this.#mover.taken;\n    }",
     to: "    }",
     firstSeed: 4400,
   },
@@ -367,8 +367,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "an original gets the epoch of the newest point",
     file: "src/targets/cow/mover.ts",
-    from: "append(group, this.#parts.points.lastEpoch,",
-    to: "append(group, this.#parts.points.newest,",
+    from: "count, this.#parts.points.lastEpoch, this",
+    to: "count, this.#parts.points.all.at(-1)?.epoch ?? 0, this",
   },
   {
     world: "snapshots",
@@ -397,6 +397,34 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/cow-target.ts",
     from: "      this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);\n    }",
     to: "    }",
+  },
+  {
+    world: "snapshots",
+    name: "a write goes on while the volume is held back",
+    file: "src/targets/cow/cow-target.ts",
+    from: "const isFree = !this.#isHeldBack && this.#isSettled(request);",
+    to: "const isFree = this.#isSettled(request);",
+  },
+  {
+    world: "snapshots",
+    name: "a flush goes on while the volume is held back",
+    file: "src/targets/cow/cow-target.ts",
+    from: "if (this.#held.writes > 0 || this.#isHeldBack) this.#held.hold(request);",
+    to: "if (this.#held.writes > 0) this.#held.hold(request);",
+  },
+  {
+    world: "snapshots",
+    name: "what waited is let go while the volume is held back",
+    file: "src/targets/cow/cow-target.ts",
+    from: "if (!this.#isHeldBack) this.#held.release(this.#isReady, this.#go);",
+    to: "this.#held.release(this.#isReady, this.#go);",
+  },
+  {
+    world: "snapshots",
+    name: "what was held back is not let go",
+    file: "src/targets/cow/cow-target.ts",
+    from: "    this.#isHeldBack = false;\n    this.#release();",
+    to: "    this.#isHeldBack = false;",
   },
   {
     world: "snapshots",
@@ -432,6 +460,48 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/recovery.ts",
     from: "one.sequence - other.sequence",
     to: "other.sequence - one.sequence",
+  },
+  {
+    world: "snapshots",
+    name: "a copy passes what is only written",
+    file: "src/copy/copy-job.ts",
+    from: "      this.#written.push(segment);\n",
+    to: "      this.#written.push(segment);\n      this.#pass(segment);\n",
+  },
+  {
+    world: "snapshots",
+    name: "a copy relies on what is not durable",
+    file: "src/copy/copy-job.ts",
+    from: "      this.#sync(this.#written, 0);",
+    to: "      this.#save(this.#written);",
+  },
+  {
+    world: "snapshots",
+    name: "a failed barrier of a copy counts",
+    file: "src/copy/copy-job.ts",
+    from: "      if (error === undefined) this.#sync(written, at + 1);",
+    to: "      if (error === undefined || at === 0) this.#sync(written, at + 1);",
+  },
+  {
+    world: "snapshots",
+    name: "a copy passes more than it has copied",
+    file: "src/copy/copy-job.ts",
+    from: "    this.#parts.source.pass(offset, length);",
+    to: "    this.#parts.source.pass(offset, length + 1);",
+  },
+  {
+    world: "snapshots",
+    name: "what one copy has passed nobody wants",
+    file: "src/targets/cow/points.ts",
+    from: "      if (this.#wants(index, block)) return this.#valid[index] as number;",
+    to: "      return this.#wants(index, block) ? (this.#valid[index] as number) : 0;",
+  },
+  {
+    world: "snapshots",
+    name: "a version is wanted by the oldest of its points alone",
+    file: "src/targets/cow/points.ts",
+    from: "low++) if (this.#wants(low, block)) return true;",
+    to: "low++) return this.#wants(low, block);",
   },
   {
     world: "snapshots",
@@ -489,7 +559,7 @@ async function hunt(mutant: Mutant): Promise<string | undefined> {
   const copy = join(COPIES, `${mutant.world ?? "record"}-${mutant.name.replaceAll(/[^a-z]+/g, "-")}`);
   await rm(copy, { recursive: true, force: true });
   await mkdir(copy, { recursive: true });
-  for (const folder of ["src/ublk", "src/nvram", "src/targets", "test/sim"])
+  for (const folder of ["src/ublk", "src/nvram", "src/targets", "src/copy", "test/sim"])
     await cp(join(ROOT, folder), join(copy, folder), {
       recursive: true,
       filter: (path) => !/native\/|node_modules|dist/.test(path),

@@ -173,6 +173,13 @@ test.serial("a store that is full, or fails, costs snapshots; the host goes on a
     ["old", "valid"],
     ["new", "valid"],
   ]);
+  // Room for 40 MiB, of which 32 are taken now.
+  await write(`${verified(7)} --offset=16M --size=16M`);
+  await until(async () => (await sluice<SnapshotList>("snapshot list full")).store.warnings === 1);
+  t.regex(daemon.output, /Store \/dev\/mapper\/store is more than 75 % full: 32MiB of 40MiB, full in/);
+  const { store } = await sluice<SnapshotList>("snapshot list full");
+  t.true(store.fillingBytesPerSecond > 0);
+  t.is(store.fullInSeconds, (store.sizeBytes - store.usedBytes) / store.fillingBytesPerSecond);
   await write(`${verified(3)} --size=96M`);
   t.deepEqual(await states(), [
     ["old", "full"],

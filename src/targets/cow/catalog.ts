@@ -24,7 +24,7 @@ const MAGIC = new TextEncoder().encode("SLUICECT");
 /** "full": given up when the store was full; "failed": when it could not be written; "damaged": when it could not be read. */
 export const POINT_STATES = ["valid", "full", "failed", "damaged"] as const;
 export type PointState = (typeof POINT_STATES)[number];
-/** "bulk": of a volume that an outside program copies as it goes along. "copy" is kept for what sluice copies itself. */
+/** "copy": shows only what the copy has not passed yet. "bulk": of a volume that an outside program copies as it goes along. */
 const KINDS = ["snapshot", "copy", "bulk"] as const;
 export type PointKind = (typeof KINDS)[number];
 

@@ -6,6 +6,7 @@
  */
 import { OPCODE } from "../../ublk/abi.ts";
 import type { CompletionHandler, Io, IoMemory } from "../../ublk/io.ts";
+import type { Geometry } from "./layout.ts";
 import type { Mover } from "./mover.ts";
 import type { OriginalStore } from "./original-store.ts";
 import { TableSector, type TableSectorHeader } from "./table-sector.ts";
@@ -18,6 +19,11 @@ export const FREE_RESERVED = 2;
 /** Of its slots, so many may be wanted in a segment that is worth emptying: while there is time, and when there is none. */
 const GOOD_GAIN = 0.5;
 const LITTLE_GAIN = 0.9;
+
+/** How much originals find room in a store: what is kept for making room does not count. */
+export function roomBytes({ segments, slotsPerSegment, blockBytes }: Geometry): number {
+  return (segments - FREE_RESERVED) * slotsPerSegment * blockBytes;
+}
 
 export class Cleaner implements CompletionHandler {
   readonly #mover: Mover;

@@ -5,11 +5,15 @@ import { ERRNO } from "../../ublk/errors.ts";
 import { Operation, Request } from "../../ublk/request.ts";
 import type { Point, PointKind } from "./catalog.ts";
 import type { CowTarget } from "./cow-target.ts";
+import type { HeatMap } from "./heat.ts";
 import type { ViewServers } from "./view-server.ts";
 
 export type CowOrder =
   | { readonly kind: "list" }
   | { readonly kind: "take"; readonly point: PointKind; readonly name: string; readonly createdMs: number }
+  /** Nothing but reads goes on between the two. */
+  | { readonly kind: "hold" }
+  | { readonly kind: "release" }
   | { readonly kind: "mark"; readonly epoch: number }
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
@@ -22,6 +26,9 @@ export type CowOrder =
       readonly length: number;
       readonly shared: SharedArrayBuffer;
     }
+  /** The copy of a point never reads these blocks again: CowTarget.pass. */
+  | { readonly kind: "pass"; readonly epoch: number; readonly first: number; readonly end: number }
+  | { readonly kind: "heat" }
   /** Serves a point to the thread of another device. */
   | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
   /** That thread has ended. */
@@ -39,7 +46,10 @@ export interface ViewBridge {
 
 /** A negative errno where it could not be done. */
 export type CowAnswer =
-  { readonly error: number } | { readonly points: readonly Point[] } | { readonly blocks: Float64Array };
+  | { readonly error: number }
+  | { readonly points: readonly Point[] }
+  | { readonly blocks: Float64Array }
+  | { readonly heat: HeatMap };
 
 /** Carries out an order in the thread of the volume. */
 export function obeyCow(
@@ -65,6 +75,14 @@ export function obeyCow(
         else answer({ points: [result] });
       });
       break;
+    case "hold":
+      cow.holdBack();
+      list();
+      break;
+    case "release":
+      cow.letGo();
+      list();
+      break;
     case "drop":
       cow.dropPoint(order.epoch, (result) => {
         if (result === 0) list();
@@ -76,6 +94,13 @@ export function obeyCow(
       break;
     case "read":
       readPoint(cow, order, answer);
+      break;
+    case "pass":
+      cow.pass(order.epoch, order.first, order.end);
+      list();
+      break;
+    case "heat":
+      answer({ heat: cow.readHeat() });
       break;
     case "attach":
       if (cow.points.some(({ epoch, state }) => epoch === order.epoch && state === "valid")) {

@@ -2,7 +2,8 @@
  * Copy-on-write: before anything is overwritten for the first time since a point in time, the original goes to the store.
  *
  * Invariants. R4: an overwrite is passed on only when each of its blocks has a version that is durable, or that no point
- * wants. Reads are never held. A point shows exactly the writes that had been passed on when it was taken: what was under way
+ * wants. Reads are never held. While the owner holds the volume back, nothing else goes on: a point that is taken meanwhile
+ * shows nothing that came after `holdBack`. A point shows exactly the writes that had been passed on when it was taken: what was under way
  * then ends before any of their blocks is moved for it. The host never hears of a store that is full or broken: points are
  * given up instead, and that is durable before the first original is (LossNote, where the store itself cannot be written).
  */
@@ -12,12 +13,13 @@ import type { Target, TargetContext } from "../../ublk/target.ts";
 import { CatalogFile } from "./catalog-file.ts";
 import type { Point, PointKind } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
-import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { Differ } from "./differ.ts";
+import { Heat, type HeatMap } from "./heat.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
-import { GROUPS, Mover } from "./mover.ts";
+import { APPENDS, Mover } from "./mover.ts";
+import { FROM_VOLUME, LAST_EPOCH } from "./moves.ts";
 import { OriginalStore } from "./original-store.ts";
 import { PointReader } from "./point-reader.ts";
 import { Points } from "./points.ts";
@@ -53,7 +55,7 @@ export interface CowSetup {
 
 /** Requests beside the host's that may be under way in the volume: the mover's, the reader's, a flush. */
 function ownRequests({ groupBlocks, pieces }: Tuning): number {
-  return GROUPS * groupBlocks + pieces + 1;
+  return APPENDS * groupBlocks + pieces + 1;
 }
 
 /** What a target below copy-on-write is opened with: room for requests beside the host's. */
@@ -75,6 +77,7 @@ export class CowTarget implements Target, Layer {
   readonly #differ: Differ;
   readonly #cleaner: Cleaner;
   readonly #held: HeldWrites;
+  readonly #heat: Heat;
   readonly #blocksPerByte: number;
   /** By slot: the first block that is not known to be settled, and the last. */
   readonly #settledTo: Float64Array;
@@ -94,16 +97,19 @@ export class CowTarget implements Target, Layer {
   #isFlushing = false;
   /** What recovery found torn and was not taken up again. */
   readonly #torn: TornEntry[];
-  /** The last group that has something torn in it. */
-  #repairedBy = -1;
+  /** Of all that the mover ever takes, this is the last that was torn. */
+  #repairedBy = 0;
   /**
-   * What these first groups settle may have to be moved again for a newer point: they were begun before the last one was taken,
-   * or have something torn in them.
+   * What the mover took before may have to be moved again for a newer point when it is settled: it was taken before the last one
+   * was, or was torn. And how much of what it took has been looked at.
    */
   #rescanUntil = 0;
+  #rescanned = 0;
   #isShort = false;
   #isGivingUp = false;
   #isFailed = false;
+  /** The owner wants nothing to go on but reads. */
+  #isHeldBack = false;
   readonly #isReady = (request: Request): boolean => this.#isSettled(request);
   readonly #go = (request: Request): void => this.#pass(request);
 
@@ -116,16 +122,17 @@ export class CowTarget implements Target, Layer {
     this.#context = context;
     this.#map = recovered.map;
     this.#blocksPerByte = 1 / blockBytes;
-    this.#points = new Points(recovered.catalog.points, recovered.lastEpoch);
+    this.#points = new Points(recovered.catalog.points, recovered.lastEpoch, Math.ceil(volumeBytes / blockBytes));
     this.#store = new OriginalStore(layout, salt, context.ring, file, recovered);
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
-    this.reader = new PointReader({ ...parts, firstSlot: context.depth + GROUPS * tuning.groupBlocks }, context);
+    this.reader = new PointReader({ ...parts, firstSlot: context.depth + APPENDS * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
     this.#held = new HeldWrites(context.depth);
+    this.#heat = new Heat(volumeBytes, blockBytes);
     this.#settledTo = new Float64Array(context.depth);
     this.#lastBlocks = new Float64Array(context.depth);
     this.#passedAt = new Uint32Array(context.depth);
@@ -148,14 +155,15 @@ export class CowTarget implements Target, Layer {
       return;
     }
     if (request.operation === Operation.FLUSH) {
-      if (this.#held.writes > 0) this.#held.hold(request);
+      if (this.#held.writes > 0 || this.#isHeldBack) this.#held.hold(request);
       else this.#next.submit(request);
       return;
     }
-    const first = Math.floor(request.offset * this.#blocksPerByte);
-    this.#settledTo[request.slot] = first;
+    this.#heat.written(request.offset);
+    this.#settledTo[request.slot] = Math.floor(request.offset * this.#blocksPerByte);
     this.#lastBlocks[request.slot] = Math.floor((request.offset + request.length - 1) * this.#blocksPerByte);
-    if (this.#isSettled(request) && (this.#held.count === 0 || !this.#held.overlaps(request))) {
+    const isFree = !this.#isHeldBack && this.#isSettled(request);
+    if (isFree && (this.#held.count === 0 || !this.#held.overlaps(request))) {
       this.#held.pass(request);
       this.#pass(request);
       return;
@@ -167,17 +175,16 @@ export class CowTarget implements Target, Layer {
   /** Whether no block of a write has an original that must be moved first. */
   #isSettled(request: Request): boolean {
     const last = this.#lastBlocks[request.slot] as number;
-    const { newest } = this.#points;
     let block = this.#settledTo[request.slot] as number;
-    while (block <= last && this.#isBlockSettled(block, newest)) block++;
+    while (block <= last && this.#isBlockSettled(block)) block++;
     this.#settledTo[request.slot] = block;
     return block > last;
   }
 
-  #isBlockSettled(block: number, newestPoint: number): boolean {
+  #isBlockSettled(block: number): boolean {
     const version = this.#map.newest(block);
-    if (version === NONE) return newestPoint === 0;
-    return !this.#map.isPending(version) && this.#map.epoch(version) >= newestPoint;
+    if (version === NONE) return this.#points.newestFor(block) === 0;
+    return !this.#map.isPending(version) && this.#map.epoch(version) >= this.#points.newestFor(block);
   }
 
   #pass(request: Request): void {
@@ -205,7 +212,7 @@ export class CowTarget implements Target, Layer {
   }
 
   #release(): void {
-    this.#held.release(this.#isReady, this.#go);
+    if (!this.#isHeldBack) this.#held.release(this.#isReady, this.#go);
   }
 
   /** At the end of a batch: has what is missing moved. */
@@ -213,10 +220,12 @@ export class CowTarget implements Target, Layer {
     this.#isShort = false;
     if (this.#draining === 0 && !this.#isFailed) {
       this.#takeTorn();
-      this.#takeHeld();
+      // What would be moved now, would be moved again for the point that is about to be taken.
+      if (!this.#isHeldBack) this.#takeHeld();
       this.#makeRoom();
       this.#mover.start();
     }
+    this.#mover.append();
     this.#publish();
   }
 
@@ -246,13 +255,12 @@ export class CowTarget implements Target, Layer {
 
   /** False where there was no room for all of them. */
   #takeBlocksOf(request: Request): boolean {
-    const { newest } = this.#points;
     const last = this.#lastBlocks[request.slot] as number;
     // Blocks that are pending are looked at again if they may be settled for an older point only: see `#moved`.
     for (let block = this.#settledTo[request.slot] as number; block <= last; block++) {
       const version = this.#map.newest(block);
       if (version !== NONE && this.#map.isPending(version)) continue;
-      if (this.#isBlockSettled(block, newest)) continue;
+      if (this.#isBlockSettled(block)) continue;
       if (!this.#hasRoom) return false;
       this.#map.begin(block);
       this.#mover.takeOriginal(block, LAST_EPOCH);
@@ -270,15 +278,16 @@ export class CowTarget implements Target, Layer {
       const { block, epoch, source } = this.#torn.pop() as TornEntry;
       if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
       else this.#mover.takeStored(block, epoch, source);
-      this.#repairedBy = this.#mover.started;
-      this.#rescanUntil = this.#mover.started + 1;
+      this.#repairedBy = this.#mover.taken;
+      this.#rescanUntil = this.#mover.taken;
     }
   }
 
   #moved(result: number): void {
     if (result !== 0) this.#fail();
-    else if (this.#torn.length === 0 && this.#mover.ended > this.#repairedBy) this.#store.hasRepairs = false;
-    if (this.#mover.ended <= this.#rescanUntil) this.#held.taken = 0;
+    else if (this.#torn.length === 0 && this.#mover.ended >= this.#repairedBy) this.#store.hasRepairs = false;
+    if (this.#rescanned < this.#rescanUntil) this.#held.taken = 0;
+    this.#rescanned = this.#mover.ended;
     this.#release();
   }
 
@@ -346,6 +355,11 @@ export class CowTarget implements Target, Layer {
     return this.#points.leaving;
   }
 
+  /** What is moved as a whole. */
+  get blockBytes(): number {
+    return this.#setup.layout.geometry.blockBytes;
+  }
+
   get lastEpoch(): number {
     return this.#points.lastEpoch;
   }
@@ -373,7 +387,7 @@ export class CowTarget implements Target, Layer {
       this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);
     }
     this.#held.taken = 0;
-    this.#rescanUntil = this.#mover.started + 1;
+    this.#rescanUntil = this.#mover.taken;
     this.#draining = this.#inFlight;
     const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
     if (this.#draining === 0) flush();
@@ -422,6 +436,17 @@ export class CowTarget implements Target, Layer {
     });
   }
 
+  /** From now on overwrites and flushes wait, in their order, until `letGo`. What has gone on already comes to its end. */
+  holdBack(): void {
+    this.#isHeldBack = true;
+  }
+
+  /** What was held back goes on. */
+  letGo(): void {
+    this.#isHeldBack = false;
+    this.#release();
+  }
+
   /** Drops a point. `done` is called with 0 when that is durable, or with a negative errno. */
   dropPoint(epoch: number, done: (result: number) => void): void {
     this.#points.remove(epoch);
@@ -434,6 +459,22 @@ export class CowTarget implements Target, Layer {
       done(result);
       this.#release();
     });
+  }
+
+  /**
+   * The copy of a point has passed the blocks from `first` to before `end`, and will never read them again, not after a crash
+   * either: no originals of them are kept for it any more. To be told anew after each start.
+   */
+  pass(epoch: number, first: number, end: number): void {
+    if (!this.#points.isKept(epoch)) return;
+    this.#points.pass(epoch, first, end);
+    this.#sweeper.sweepBlocks(first, end);
+    this.#release();
+  }
+
+  /** Where the volume is written to most. */
+  readHeat(): HeatMap {
+    return this.#heat.read();
   }
 
   /**
@@ -482,7 +523,12 @@ export class CowTarget implements Target, Layer {
   }
 
   close(): void {
-    this.#context.ring.waitUntil(() => this.#isIdle);
+    // Batches have no ends any more: what the mover has taken goes on from here.
+    this.#context.ring.waitUntil(() => {
+      this.#mover.start();
+      this.#mover.append();
+      return this.#isIdle;
+    });
     this.#next.close?.();
   }
 }

@@ -1,5 +1,6 @@
 /** The points in time that originals are kept for, as the engine sees them at this moment. */
 import type { Point, PointState } from "./catalog.ts";
+import { Passed } from "./passed.ts";
 
 export class Points {
   /** In the order of their epochs. */
@@ -11,6 +12,11 @@ export class Points {
    * is durable, a crash would bring back a point that shows what was written later.
    */
   readonly #leaving = new Set<number>();
+  /** By epoch of a copy's point: what the copy has behind it. */
+  readonly #passed = new Map<number, Passed>();
+  /** The same, by the place of the epoch in `#valid`; undefined for what wants all originals. */
+  #passedOf: readonly (Passed | undefined)[] = [];
+  readonly #volumeBlocks: number;
   /**
    * By epoch: the mark of a point that has one, once that is durable. If originals were not kept before, a crash would bring
    * back a point without its mark, and what was written after the mark would be taken for originals.
@@ -22,9 +28,10 @@ export class Points {
   readonly #joining = new Set<number>();
   #lastEpoch: number;
 
-  constructor(points: readonly Point[], lastEpoch: number) {
+  constructor(points: readonly Point[], lastEpoch: number, volumeBlocks: number) {
     this.#all = [...points].sort((one, other) => one.epoch - other.epoch);
     this.#lastEpoch = lastEpoch;
+    this.#volumeBlocks = volumeBlocks;
     this.#valid = new Uint32Array(0);
     for (const { epoch, mark } of points) if (mark !== 0) this.#marks.set(epoch, mark);
     this.#changed();
@@ -44,12 +51,25 @@ export class Points {
     return this.#lastEpoch;
   }
 
-  /** Of the newest valid point that has no mark; 0 where there is none. */
-  get newest(): number {
+  /** Of the newest point that originals of this block are kept for from now on; 0 where there is none. */
+  newestFor(block: number): number {
     for (let index = this.#valid.length - 1; index >= 0; index--) {
-      if (this.#markOf[index] === Infinity) return this.#valid[index] as number;
+      if (this.#markOf[index] === Infinity && this.#needs(index, block)) return this.#valid[index] as number;
     }
     return 0;
+  }
+
+  #needs(index: number, block: number): boolean {
+    const passed = this.#passedOf[index];
+    return passed === undefined || !passed.has(block);
+  }
+
+  /** The copy of a point has passed the blocks from `first` to before `end`: it never reads them again. */
+  pass(epoch: number, first: number, end: number): void {
+    const passed = this.#passed.get(epoch) ?? new Passed(this.#volumeBlocks);
+    this.#passed.set(epoch, passed);
+    passed.add(first, end);
+    this.#changed();
   }
 
   get oldestValid(): Point | undefined {
@@ -59,11 +79,12 @@ export class Points {
   #changed(): void {
     const valid = this.#all.filter(({ state }) => state === "valid").map(({ epoch }) => epoch);
     this.#valid = Uint32Array.from([...valid, ...this.#leaving]).sort();
+    this.#passedOf = Array.from(this.#valid, (epoch) => this.#passed.get(epoch));
     this.#markOf = Float64Array.from(this.#valid, (epoch) => this.#marks.get(epoch) ?? Infinity);
   }
 
-  /** Whether a version of epoch `epoch` is wanted, when the block's next older one has epoch `before` (0 for none). */
-  isWanted(before: number, epoch: number): boolean {
+  /** Whether a block's version of epoch `epoch` is wanted, when its next older one has epoch `before` (0 for none). */
+  isWanted(block: number, before: number, epoch: number): boolean {
     const valid = this.#valid;
     let low = 0;
     let high = valid.length;
@@ -73,7 +94,7 @@ export class Points {
       else low = middle + 1;
     }
     for (; low < valid.length && (valid[low] as number) <= epoch; low++) {
-      if (epoch < (this.#markOf[low] as number)) return true;
+      if (epoch < (this.#markOf[low] as number) && this.#needs(low, block)) return true;
     }
     return false;
   }
@@ -135,6 +156,7 @@ export class Points {
   endLeaving(epochs: readonly number[]): void {
     for (const epoch of epochs) {
       this.#leaving.delete(epoch);
+      this.#passed.delete(epoch);
       this.#marks.delete(epoch);
     }
     this.#changed();

@@ -1,0 +1,155 @@
+// vm: --disk 64M --disk 64M
+/** Snapshots of several volumes at one instant, under a writer that writes to one only after the other has answered. */
+import { constants } from "node:fs";
+import { chmod, open, readFile, writeFile } from "node:fs/promises";
+import test from "ava";
+import { ask, askSnapshots } from "../../src/control/client.ts";
+import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { image, MIB, sh, tried } from "./support.ts";
+
+const BLOCK = 4096;
+/** Notes how it is called; does not freeze while there is HOOK.refuse. */
+const HOOK = "/tmp/freeze";
+const frozen = async (): Promise<string[]> => (await readFile(`${HOOK}.log`, "utf8")).trim().split("\n");
+const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
+/** Waits for an event, however long it takes. */
+const until = async (happens: () => Promise<boolean>): Promise<void> => {
+  while (!(await happens()));
+};
+
+/** Writes 1, 2, 3 and so on, each to the one volume, and when that has been answered, to the other. */
+class Counter {
+  #isWanted = true;
+  /** The last that both have answered. */
+  last = 0;
+  readonly #ended: Promise<void>;
+
+  constructor(one: string, other: string) {
+    this.#ended = this.#write(one, other);
+  }
+
+  async #write(one: string, other: string): Promise<void> {
+    await using first = await open(one, constants.O_WRONLY | constants.O_DSYNC);
+    await using second = await open(other, constants.O_WRONLY | constants.O_DSYNC);
+    const block = Buffer.alloc(BLOCK);
+    while (this.#isWanted) {
+      block.writeDoubleLE(this.last + 1);
+      await first.write(block, 0, BLOCK, 0);
+      await second.write(block, 0, BLOCK, 0);
+      this.last++;
+    }
+  }
+
+  /** Throws where a write failed. A second time nothing happens. */
+  async stop(): Promise<void> {
+    this.#isWanted = false;
+    await this.#ended;
+  }
+
+  /** It has written more than until now. */
+  async goesOn(): Promise<void> {
+    const before = this.last + 1;
+    await until(async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      return this.last > before;
+    });
+  }
+}
+
+/** The number that a snapshot of a volume shows. */
+async function shown(volume: string, snapshot: string): Promise<number> {
+  const { device } = await sluice<SnapshotRow>(`snapshot export ${volume} ${snapshot}`);
+  const file = await open(String(device));
+  const { buffer } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
+  await file.close();
+  await sh(`bin/sluice snapshot unexport ${volume} ${snapshot}`);
+  return buffer.readDoubleLE();
+}
+
+test.serial("two volumes at one instant: the later write is never there without the earlier one", async (t) => {
+  await writeFile(HOOK, `#!/bin/sh\necho "$@" >>${HOOK}.log\n[ ! -e ${HOOK}.refuse ] || [ $1 = thaw ]\n`);
+  await chmod(HOOK, 0o755);
+  const daemons = { one: new Daemon("one"), other: new Daemon("other") };
+  for (const [name, store] of [
+    ["one", "/dev/vda"],
+    ["other", "/dev/vdb"],
+  ] as const) {
+    const path = await image(name, 8 * MIB);
+    const freeze = name === "one" ? `\nfreeze = "${HOOK}"` : "";
+    await configure(name, `path = "${path}"\n[snapshots]\nstore = "${store}"${freeze}`);
+    await sh(`bin/sluice snapshot init ${name} --block 4KiB`);
+    await daemons[name].start();
+  }
+  const counter = new Counter(daemons.one.path, daemons.other.path);
+  t.teardown(() => counter.stop());
+  await counter.goesOn();
+  let before = 0;
+  for (const snapshot of ["s1", "s2", "s3"]) {
+    const rows = await sluice<readonly (SnapshotRow & { volume: string })[]>(`snapshot create one,other ${snapshot}`);
+    t.deepEqual(
+      rows.map(({ volume, name, state }) => [volume, name, state]),
+      [
+        ["one", snapshot, "valid"],
+        ["other", snapshot, "valid"],
+      ],
+    );
+    const one = await shown("one", snapshot);
+    const other = await shown("other", snapshot);
+    t.true(other <= one && one <= other + 1, `${snapshot} shows ${one} and ${other}`);
+    t.true(one > before && one <= counter.last + 1, `${one} of ${counter.last}, after ${before}`);
+    before = one;
+    await counter.goesOn();
+  }
+
+  // Where one cannot, none has it, and none is held back.
+  await sh("bin/sluice snapshot create other s4");
+  t.regex((await tried("bin/sluice snapshot create one,other s4")).output, /No snapshot "s4": Volume other has a sn/);
+  t.regex((await tried("bin/sluice snapshot create one,none s5")).output, /No snapshot "s5": Volume none is not run/);
+  t.regex((await tried("bin/sluice snapshot create one,one s5")).output, /volume one is named twice/);
+  const { snapshots } = await sluice<SnapshotList>("snapshot list one");
+  t.deepEqual(
+    snapshots.map(({ name }) => name),
+    ["s1", "s2", "s3"],
+  );
+  await counter.goesOn();
+  // For s1 to s3 and s5; s4 was there already.
+  t.deepEqual(await frozen(), Array.from({ length: 4 }, () => ["freeze one", "thaw one"]).flat());
+  await sh(`touch ${HOOK}.refuse`);
+  t.regex(
+    (await tried("bin/sluice snapshot create one s5")).output,
+    /"\/tmp\/freeze freeze one" ended with 1: no snapsh/,
+  );
+  t.regex(
+    (await tried("bin/sluice snapshot create other,one s5")).output,
+    /No snapshot "s5": "\/tmp\/freeze freeze one"/,
+  );
+  await sh(`rm ${HOOK}.refuse`);
+  t.is((await frozen()).length, 12);
+
+  // Who holds a volume back and dies is not waited for.
+  const hold = async (): Promise<string> => {
+    const { ticket } = JSON.parse(await ask("one", "POST", "/v1/snapshots/prepare", { name: "s6" })) as {
+      ticket: string;
+    };
+    await ask("one", "POST", "/v1/snapshots/hold", { ticket });
+    await until(async () => (await askSnapshots("one")).store.counts.holding === 1);
+    return ticket;
+  };
+  const late = await hold();
+  await t.throwsAsync(ask("one", "POST", "/v1/snapshots/create", { name: "s6" }), { code: "EBUSY" });
+  await counter.goesOn();
+  t.regex(daemons.one.output, /Snapshot s6: nothing was asked for 10 s; the volume goes on without it/);
+  await t.throwsAsync(ask("one", "POST", "/v1/snapshots/take", { ticket: late }), { code: "EEXPIRED" });
+
+  const lost = await hold();
+  await daemons.one.end("SIGKILL");
+  t.is((await frozen()).at(-1), "freeze one");
+  await daemons.one.start();
+  await counter.goesOn();
+  t.deepEqual((await frozen()).slice(12), ["freeze one", "thaw one", "freeze one", "thaw one"]);
+  await t.throwsAsync(ask("one", "POST", "/v1/snapshots/take", { ticket: lost }), { code: "EEXPIRED" });
+  await counter.stop();
+  await daemons.one.end("SIGTERM");
+  await daemons.other.end("SIGTERM");
+});
