@@ -23,6 +23,7 @@ const REACHED = {
     "relocated",
     "torn",
     "pointsHeld",
+    "rollbacks",
   ],
 } as const;
 

@@ -428,6 +428,27 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
+    name: "a rollback is not flushed",
+    file: "src/targets/cow/rollback.ts",
+    from: "      request.length = 0;\n      request.pass(this.#cow, this);",
+    to: "      this.answered(request, 0);",
+  },
+  {
+    world: "snapshots",
+    name: "a rollback leaves out what was overwritten first",
+    file: "src/targets/cow/rollback.ts",
+    from: "this.#cow.diff(this.#point.epoch,",
+    to: "this.#cow.diff(this.#point.epoch + 1,",
+  },
+  {
+    world: "snapshots",
+    name: "a rollback does not look whether there is room",
+    file: "src/targets/cow/cow-target.ts",
+    from: "return missing === 0 || this.#cleaner.canMake(missing);",
+    to: "return true;",
+  },
+  {
+    world: "snapshots",
     name: "discards are no overwrites",
     file: "src/targets/cow/cow-target.ts",
     from: "if (request.operation === Operation.READ) {",

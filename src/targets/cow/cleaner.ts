@@ -59,6 +59,12 @@ export class Cleaner implements CompletionHandler {
     return this.#isReading;
   }
 
+  /** Room can be made for so many more, in the long run. */
+  canMake(blocks: number): boolean {
+    const { segments, slotsPerSegment } = this.#store.layout.geometry;
+    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED) * slotsPerSegment;
+  }
+
   /** Some room can be made, even if it is little. */
   get canGain(): boolean {
     return this.#victim >= 0 || this.#candidate(LITTLE_GAIN) >= 0;

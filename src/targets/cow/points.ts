@@ -41,8 +41,9 @@ export class Points {
     return this.#valid[this.#valid.length - 1] ?? 0;
   }
 
-  get oldestValid(): Point | undefined {
-    return this.#all.find((point) => point.state === "valid");
+  /** The oldest that is valid, and another than the one of this epoch. */
+  oldestValid(spared: number): Point | undefined {
+    return this.#all.find(({ state, epoch }) => state === "valid" && epoch !== spared);
   }
 
   #changed(): void {
