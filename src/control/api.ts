@@ -14,6 +14,7 @@
  *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
  *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
+ *     POST /v1/rollback  { "snapshot": string }   once the device is gone; the next start rolls it back
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
@@ -52,6 +53,8 @@ export interface ControlledVolume {
   recordMap(): RecordMap;
   /** Throws ENOENT where the volume has no store for them. */
   readonly snapshots: ControlledSnapshots;
+  /** Stops the volume, to be rolled back at its next start. Throws EBUSY while the device is in use. */
+  rollBack(snapshot: string): Promise<void>;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -77,6 +80,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
 const snapshotBody = z.strictObject({ name: z.string() });
 const ticketBody = z.strictObject({ ticket: z.string() });
+const rollbackBody = z.strictObject({ snapshot: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
@@ -140,6 +144,12 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
       const { name, force } = checked(unexportBody, body);
       await volume.snapshots.unexport(name, force);
       return json({ exported: false });
+    },
+  },
+  "/v1/rollback": {
+    POST: async (body, volume) => {
+      await volume.rollBack(checked(rollbackBody, body).snapshot);
+      return json({ stopped: true });
     },
   },
   "/v1/stop": {

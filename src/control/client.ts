@@ -74,6 +74,10 @@ export async function askSnapshotUnexport(name: string, snapshot: string, force:
   await ask(name, "POST", "/v1/snapshots/unexport", { name: snapshot, force });
 }
 
+export async function askRollback(name: string, snapshot: string): Promise<void> {
+  await ask(name, "POST", "/v1/rollback", { snapshot });
+}
+
 export async function askStop(name: string, force: boolean): Promise<void> {
   await ask(name, "POST", "/v1/stop", { force });
 }

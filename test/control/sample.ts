@@ -153,6 +153,11 @@ export class SampleVolume implements ControlledVolume {
     },
   };
 
+  async rollBack(snapshot: string): Promise<void> {
+    this.#note(`roll back ${snapshot}`);
+    return Promise.resolve();
+  }
+
   async stop(force: boolean): Promise<void> {
     this.#note(`stop ${force}`);
     return Promise.resolve();
