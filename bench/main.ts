@@ -1,5 +1,6 @@
 /** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
+import { copy, type CopyOptions } from "./copy.ts";
 import { drbd, type DrbdOptions } from "./drbd.ts";
 import { driver, type DriverOptions } from "./driver.ts";
 import { path } from "./path.ts";
@@ -7,11 +8,11 @@ import { record, type RecordBenchOptions } from "./record.ts";
 import { recording, type RecordingOptions } from "./recording.ts";
 import { snapshot, type SnapshotOptions } from "./snapshot.ts";
 
-const BENCHMARKS = { drbd, driver, path, record, recording, snapshot } as const;
+const BENCHMARKS = { copy, drbd, driver, path, record, recording, snapshot } as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of drbd, driver, recording and snapshot:
+of copy, drbd, driver, recording and snapshot:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
 of driver, recording and snapshot:
   --rounds N          rounds, of which the medians are taken (default: 3)
@@ -36,7 +37,8 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
-type Options = DrbdOptions &
+type Options = CopyOptions &
+  DrbdOptions &
   DriverOptions &
   RecordingOptions &
   RecordBenchOptions &

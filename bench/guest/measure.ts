@@ -106,8 +106,10 @@ export async function measureInTurns(
 ): Promise<Sample[]> {
   const samples: Sample[] = [];
   for (let round = 1; round <= rounds; round++) {
+    // Nobody always comes first, or always after the same one.
+    const inTurn = [...peers.slice(round % peers.length), ...peers.slice(0, round % peers.length)];
     for (const load of loads) {
-      for (const peer of peers) {
+      for (const peer of inTurn) {
         const sample = await measure(peer, load);
         samples.push(sample);
         tell(`round ${round} ${JSON.stringify(sample)}`);

@@ -17,6 +17,7 @@ import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { showRecord } from "./record.ts";
 import { serve } from "./serve.ts";
 import { startService, stopService } from "./service.ts";
+import { copyCommands } from "./copies.ts";
 import { snapshotCommands } from "./snapshots.ts";
 import { describeStatus } from "./status.ts";
 
@@ -318,6 +319,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
         .demandCommand(1, "name an action: create or inspect"),
     )
     .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
+    .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
     .command(
       "features",
       "what this kernel's ublk can, and what sluice uses of it",

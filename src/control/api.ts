@@ -15,6 +15,14 @@
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
  *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
  *     POST /v1/rollback  { "snapshot": string }   once the device is gone; the next start rolls it back
+ *     GET  /v1/copies              CopyRow[]; 404 where there is no store, as for all of the following
+ *     POST /v1/copies/start        NewCopy                                CopyRow
+ *     POST /v1/copies/release                                             CopyRow
+ *     POST /v1/copies/pause        { "name": string }                     CopyRow; resume likewise
+ *     POST /v1/copies/limit        { "name": string, "bytesPerSecond": number | null }           CopyRow
+ *     POST /v1/copies/prioritize   { "name": string, "offset": number, "length": number }        CopyRow
+ *     POST /v1/copies/remainder    { "name": string }                     CopyRemainder
+ *     POST /v1/copies/cancel       { "name": string }
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
@@ -25,6 +33,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { dirname } from "node:path";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { COPY_ORDERS } from "../copy/segment-list.ts";
+import type { NewCopy } from "./copies.ts";
+import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -46,6 +57,19 @@ export interface ControlledSnapshots {
   unexport(name: string, force: boolean): Promise<void>;
 }
 
+/** The copy jobs of a volume. */
+export interface ControlledCopies {
+  list(): CopyRow[];
+  start(wanted: NewCopy): Promise<CopyRow>;
+  release(): Promise<CopyRow>;
+  pause(name: string): Promise<CopyRow>;
+  resume(name: string): Promise<CopyRow>;
+  limit(name: string, bytesPerSecond: number | null): Promise<CopyRow>;
+  prioritize(name: string, offset: number, length: number): CopyRow;
+  toCopy(name: string): CopyRemainder;
+  cancel(name: string): Promise<void>;
+}
+
 /** The volume behind the API. */
 export interface ControlledVolume {
   status(): VolumeStatus;
@@ -55,6 +79,8 @@ export interface ControlledVolume {
   readonly snapshots: ControlledSnapshots;
   /** Stops the volume, to be rolled back at its next start. Throws EBUSY while the device is in use. */
   rollBack(snapshot: string): Promise<void>;
+  /** Throws ENOENT where the volume has no store for originals. */
+  readonly copies: ControlledCopies;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -74,15 +100,29 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   EINVALID: 409,
   EEXPIRED: 409,
   EORDER: 400,
+  EUSAGE: 400,
+  ERANGE: 400,
+  ELIMIT: 409,
   ETOOLARGE: 413,
 };
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
-const snapshotBody = z.strictObject({ name: z.string() });
 const ticketBody = z.strictObject({ ticket: z.string() });
 const rollbackBody = z.strictObject({ snapshot: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
+const nameBody = z.strictObject({ name: z.string() });
+const copyBody = z.strictObject({
+  name: z.string().optional(),
+  destinations: z.array(z.string().startsWith("/")).min(1).max(8),
+  segmentBytes: z.int().positive(),
+  order: z.enum(COPY_ORDERS),
+  bytesPerSecond: z.int().positive().nullable(),
+  force: z.boolean(),
+  staged: z.boolean(),
+});
+const limitBody = z.strictObject({ name: z.string(), bytesPerSecond: z.int().positive().nullable() });
+const rangeBody = z.strictObject({ name: z.string(), offset: z.int().nonnegative(), length: z.int().positive() });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
 type Handler = (body: unknown, volume: ControlledVolume) => Promise<{ type: string; text: string }>;
@@ -104,10 +144,10 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   "/v1/record": { GET: (_body, volume) => Promise.resolve(json(volume.recordMap())) },
   "/v1/snapshots": { GET: async (_body, volume) => json(await volume.snapshots.list()) },
   "/v1/snapshots/create": {
-    POST: async (body, volume) => json(await volume.snapshots.create(checked(snapshotBody, body).name)),
+    POST: async (body, volume) => json(await volume.snapshots.create(checked(nameBody, body).name)),
   },
   "/v1/snapshots/prepare": {
-    POST: async (body, volume) => json({ ticket: await volume.snapshots.prepare(checked(snapshotBody, body).name) }),
+    POST: async (body, volume) => json({ ticket: await volume.snapshots.prepare(checked(nameBody, body).name) }),
   },
   "/v1/snapshots/hold": {
     POST: async (body, volume) => {
@@ -126,7 +166,7 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   },
   "/v1/snapshots/delete": {
     POST: async (body, volume) => {
-      await volume.snapshots.drop(checked(snapshotBody, body).name);
+      await volume.snapshots.drop(checked(nameBody, body).name);
       return json({ deleted: true });
     },
   },
@@ -137,7 +177,7 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     },
   },
   "/v1/snapshots/export": {
-    POST: async (body, volume) => json(await volume.snapshots.export(checked(snapshotBody, body).name)),
+    POST: async (body, volume) => json(await volume.snapshots.export(checked(nameBody, body).name)),
   },
   "/v1/snapshots/unexport": {
     POST: async (body, volume) => {
@@ -150,6 +190,41 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     POST: async (body, volume) => {
       await volume.rollBack(checked(rollbackBody, body).snapshot);
       return json({ stopped: true });
+    },
+  },
+  "/v1/copies": { GET: (_body, volume) => Promise.resolve(json(volume.copies.list())) },
+  "/v1/copies/start": {
+    POST: async (body, volume) => {
+      const wanted = checked(copyBody, body);
+      return json(await volume.copies.start({ ...wanted, name: wanted.name }));
+    },
+  },
+  "/v1/copies/release": { POST: async (_body, volume) => json(await volume.copies.release()) },
+  "/v1/copies/pause": {
+    POST: async (body, volume) => json(await volume.copies.pause(checked(nameBody, body).name)),
+  },
+  "/v1/copies/resume": {
+    POST: async (body, volume) => json(await volume.copies.resume(checked(nameBody, body).name)),
+  },
+  "/v1/copies/limit": {
+    POST: async (body, volume) => {
+      const { name, bytesPerSecond } = checked(limitBody, body);
+      return json(await volume.copies.limit(name, bytesPerSecond));
+    },
+  },
+  "/v1/copies/prioritize": {
+    POST: (body, volume) => {
+      const { name, offset, length } = checked(rangeBody, body);
+      return Promise.resolve(json(volume.copies.prioritize(name, offset, length)));
+    },
+  },
+  "/v1/copies/remainder": {
+    POST: (body, volume) => Promise.resolve(json(volume.copies.toCopy(checked(nameBody, body).name))),
+  },
+  "/v1/copies/cancel": {
+    POST: async (body, volume) => {
+      await volume.copies.cancel(checked(nameBody, body).name);
+      return json({ cancelled: true });
     },
   },
   "/v1/stop": {

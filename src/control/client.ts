@@ -2,6 +2,8 @@
 import { request } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { socketPath } from "./paths.ts";
+import type { NewCopy } from "./copies.ts";
+import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -76,6 +78,31 @@ export async function askSnapshotUnexport(name: string, snapshot: string, force:
 
 export async function askRollback(name: string, snapshot: string): Promise<void> {
   await ask(name, "POST", "/v1/rollback", { snapshot });
+}
+
+export async function askCopies(name: string): Promise<CopyRow[]> {
+  return JSON.parse(await ask(name, "GET", "/v1/copies")) as CopyRow[];
+}
+
+export async function askCopyStart(name: string, wanted: NewCopy): Promise<CopyRow> {
+  return JSON.parse(await ask(name, "POST", "/v1/copies/start", wanted)) as CopyRow;
+}
+
+/** Pauses, resumes, limits or prioritizes a job, or begins the staged ones: each with what the API wants for it. */
+export async function askCopy(
+  name: string,
+  action: "release" | "pause" | "resume" | "limit" | "prioritize",
+  body: object,
+): Promise<CopyRow> {
+  return JSON.parse(await ask(name, "POST", `/v1/copies/${action}`, body)) as CopyRow;
+}
+
+export async function askCopyRemainder(name: string, copy: string): Promise<CopyRemainder> {
+  return JSON.parse(await ask(name, "POST", "/v1/copies/remainder", { name: copy })) as CopyRemainder;
+}
+
+export async function askCopyCancel(name: string, copy: string): Promise<void> {
+  await ask(name, "POST", "/v1/copies/cancel", { name: copy });
 }
 
 export async function askStop(name: string, force: boolean): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CopyRecords } from "../copy/copy-record.ts";
 import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
@@ -16,11 +17,12 @@ import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
+import { Copies } from "./copies.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
 import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
+import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
@@ -61,7 +63,10 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
       : new Snapshots(config.name, volume.cow, device, freezeHookOf(config), ioFlusher, endWithDevice);
   await thawLeftover(config.name, frozenPath(config.name));
   await snapshots?.recoverExports(control);
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots }).run();
+  const copies =
+    volume.cow === null ? null : new Copies(config.name, volume.cow, device, new CopyRecords(copiesPath(config.name)));
+  await copies?.recover();
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies }).run();
   await forget(config.name);
   await volume.discardStore();
 }
@@ -176,6 +181,7 @@ interface How {
   readonly recovered: boolean;
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
+  readonly copies: Copies | null;
 }
 
 /** A volume while it is served. */
@@ -262,15 +268,29 @@ class VolumeService implements ControlledVolume {
 
   async #stopDevices(force: boolean): Promise<void> {
     await this.#how.snapshots?.hideAll(force);
-    await stopCleanly(this.#device, force);
+    const goOn = await this.#how.copies?.halt();
+    try {
+      await stopCleanly(this.#device, force);
+    } catch (error) {
+      goOn?.();
+      throw error;
+    }
   }
 
   /** Throws ENOENT where there are none. */
   get snapshots(): Snapshots {
-    if (this.#how.snapshots !== null) return this.#how.snapshots;
+    return this.#how.snapshots ?? this.#missStore();
+  }
+
+  /** Throws ENOENT where there are none. */
+  get copies(): Copies {
+    return this.#how.copies ?? this.#missStore();
+  }
+
+  #missStore(): never {
     throw new UblkError(
       "ENOENT",
-      `Volume ${this.#config.name} has no store for snapshots: add [snapshots] to its configuration, and start it anew`,
+      `Volume ${this.#config.name} has no store for originals: add [snapshots] to its configuration, and start it anew`,
     );
   }
 

@@ -20,6 +20,11 @@ export function lossNotePath(name: string): string {
   return `${stateDirectory()}/${name}.snapshots-lost`;
 }
 
+/** Where the copy jobs of a volume are noted. */
+export function copiesPath(name: string): string {
+  return `${stateDirectory()}/${name}.copies`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }

@@ -88,7 +88,7 @@ export class Snapshots {
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
     const answer = await this.#ask(order);
-    return "points" in answer ? answer.points : [];
+    return "points" in answer ? answer.points.filter(({ kind }) => kind === "snapshot") : [];
   }
 
   async #ask(order: CowOrder): Promise<Exclude<CowAnswer, { error: number }>> {
@@ -150,7 +150,7 @@ export class Snapshots {
   }
 
   async #take(name: string): Promise<SnapshotRow> {
-    const [point] = await this.#order({ kind: "take", name, createdMs: Date.now() });
+    const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs: Date.now() });
     if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
     log("info", `Snapshot ${name} is taken`);
     return this.#row(point);

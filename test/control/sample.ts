@@ -1,5 +1,6 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
-import type { ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
+import type { CopyRow } from "../../src/control/copy-status.ts";
+import type { ControlledCopies, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
@@ -93,6 +94,21 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
 }
 
 /** Notes what it is asked to do, and does what it is told to. */
+export const sampleCopy: CopyRow = {
+  name: "copy-1",
+  state: "running",
+  error: null,
+  destinations: ["/backup/data.img"],
+  created: "2026-03-01T12:00:00.000Z",
+  volumeBytes: 2 ** 21,
+  copiedBytes: 2 ** 20,
+  segmentBytes: 2 ** 20,
+  order: "linear",
+  bytesPerSecond: null,
+  rateBytesPerSecond: 2 ** 20,
+  remainingSeconds: 1,
+};
+
 export class SampleVolume implements ControlledVolume {
   readonly calls: string[] = [];
   /** Thrown by whatever is called next. */
@@ -107,6 +123,31 @@ export class SampleVolume implements ControlledVolume {
   recordMap(): RecordMap {
     this.#note("record");
     return { status: sampleRecord, cellBytes: 2 ** 20, cells: "..prow" };
+  }
+
+  readonly copies: ControlledCopies = {
+    list: () => [sampleCopy],
+    start: ({ name, destinations, ...how }) => {
+      this.#note(`copy ${String(name)} to ${destinations.join(" ")} ${JSON.stringify(how)}`);
+      return Promise.resolve({ ...sampleCopy, destinations });
+    },
+    release: () => this.#copied("release", ""),
+    pause: (name) => this.#copied("pause", name),
+    resume: (name) => this.#copied("resume", name),
+    limit: (name, bytesPerSecond) => this.#copied("limit", name, bytesPerSecond),
+    prioritize: (name, offset, length) => {
+      this.#note(`prioritize ${name} ${offset}+${length}`);
+      return sampleCopy;
+    },
+    toCopy: (name) => ({ name, ranges: [{ offset: 2 ** 20, length: 2 ** 20 }], isCut: false }),
+    cancel: async (name) => {
+      await this.#copied("cancel", name);
+    },
+  };
+
+  #copied(...what: unknown[]): Promise<CopyRow> {
+    this.#note(what.join(" "));
+    return Promise.resolve(sampleCopy);
   }
 
   readonly snapshots: ControlledSnapshots = {

@@ -11,6 +11,7 @@ import { FileTarget } from "../../src/targets/file.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
 import type { Point } from "../../src/targets/cow/catalog.ts";
 import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
+import type { PointKind } from "../../src/targets/cow/catalog.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
 import { openCow } from "../../src/targets/cow/open-cow.ts";
 import { Rollback, type RollbackResult } from "../../src/targets/cow/rollback.ts";
@@ -20,6 +21,7 @@ import { SimDisk } from "./disk.ts";
 import { Host } from "./host.ts";
 import { SimMemory } from "./memory.ts";
 import { Random } from "./random.ts";
+import { SimCopy } from "./sim-copy.ts";
 import { readStamp, SECTOR_BYTES } from "./stamps.ts";
 import { DATA_FILE, Death, World, type Faults } from "./world.ts";
 
@@ -42,6 +44,8 @@ interface Plan {
   readonly fullPolicy: FullPolicy;
   readonly pointShare: number;
   readonly points: number;
+  /** Of the points, so many are those of copies. */
+  readonly copyShare: number;
 }
 
 function planOf(random: Random): Plan {
@@ -63,6 +67,7 @@ function planOf(random: Random): Plan {
     fullPolicy: "invalidate",
     pointShare: random.pick([0.01, 0.05]),
     points: random.pick([1, 3, 8]),
+    copyShare: random.pick([0, 0.3]),
   };
 }
 
@@ -84,6 +89,7 @@ interface Hold {
 interface Expected {
   readonly epoch: number;
   readonly name: string;
+  readonly kind: PointKind;
   readonly shows: Int32Array;
   /** Slots of the host whose requests were under way when it was taken. */
   readonly underWay: Set<number>;
@@ -118,11 +124,13 @@ export class CowHistory implements Layer {
     clear: () => void (this.#note.isThere = false),
   };
   #counts = new CowCounts();
+  #faultless = false;
   #engine: CowTarget | undefined;
   #names = 0;
   #stepsLeft = 0;
   /** Points that are being taken or dropped. */
   #asked = 0;
+  readonly #copies = new Map<string, SimCopy>();
   #hold: Hold | undefined;
   /** Reads of points that are under way, by slot. */
   readonly #views: (View | undefined)[] = new Array<View | undefined>(DEPTH).fill(undefined);
@@ -140,6 +148,7 @@ export class CowHistory implements Layer {
     held: 0,
     torn: 0,
     diffs: 0,
+    copies: 0,
     heldBack: 0,
     pointsHeld: 0,
     rollbacks: 0,
@@ -193,6 +202,7 @@ export class CowHistory implements Layer {
 
   #live(isLast: boolean): void {
     const random = this.#random;
+    this.#faultless = isLast;
     const faults = isLast ? { failures: 0, shortTransfers: 0 } : { ...this.#plan.faults, tears: true };
     const watcher = {
       storeChanges: () => undefined,
@@ -252,10 +262,33 @@ export class CowHistory implements Layer {
       this.#views[slot] = undefined;
     }
     this.#host.repeat((request) => this.#host.pass(request, engine));
+    for (const [name, { kind, state }] of this.#expected)
+      if (kind === "copy" && state === "taken") this.#startCopy(engine, name);
     world.endBatch();
     return engine;
   }
   readonly #requests: Request[] = [];
+
+  #startCopy(engine: CowTarget, name: string): void {
+    const { epoch, shows } = this.#expected.get(name) as Expected;
+    const { sectorsPerBlock } = this.#plan;
+    const copy =
+      this.#copies.get(name) ?? new SimCopy(epoch, shows, sectorsPerBlock, this.#random, (line) => this.#tell(line));
+    this.#copies.set(name, copy);
+    copy.attach(engine, { failures: this.#faultless ? 0 : 0.02 });
+  }
+
+  /** What a copy waits for happens; its point goes when it is complete. */
+  #stepCopies(engine: CowTarget): void {
+    for (const [name, copy] of [...this.#copies]) {
+      const expected = this.#expected.get(name);
+      if (expected?.state !== "taken" || expected.isAsked || copy.isReading) continue;
+      copy.step();
+      if (!copy.isComplete) continue;
+      this.reached.copies++;
+      this.#drop(engine, expected);
+    }
+  }
 
   /** What was promised is there, what was dropped is not. What was under way may be either. */
   #compareCatalog(engine: CowTarget): void {
@@ -320,6 +353,7 @@ export class CowHistory implements Layer {
       if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
       if (random.chance(0.2)) this.#readPoint(engine);
       if (random.chance(0.02)) this.#diff(engine);
+      if (random.chance(0.5)) this.#stepCopies(engine);
       if (random.chance(0.5)) this.#host.ask((request) => this.#submit(engine, request));
       else if (!world.isIdle) world.complete();
     }
@@ -356,20 +390,26 @@ export class CowHistory implements Layer {
     const taken = [...this.#expected.values()].filter(
       ({ state, isAsked }) => !isAsked && (state === "taken" || state === "given up"),
     );
-    if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) this.#take(engine, world);
+    const kind = this.#random.chance(this.#plan.copyShare) ? "copy" : "snapshot";
+    if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) this.#take(engine, world, kind);
     else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
   }
 
-  #take(engine: CowTarget, world: World): void {
-    const name = `p${++this.#names}`;
+  #take(engine: CowTarget, world: World, kind: PointKind): void {
+    const name = `${kind === "copy" ? "c" : "p"}${++this.#names}`;
     this.#tell(() => `take ${name}`);
     const shows = this.#disk.current.slice();
     const underWay = new Set([...world.changing].filter((slot) => slot < DEPTH));
     const epoch = engine.lastEpoch + 1;
-    const expected: Expected = { epoch, name, shows, underWay, isAsked: true, wasTaken: false, state: "being taken" };
+    const expected: Expected = {
+      ...{ epoch, name, kind, shows, underWay },
+      isAsked: true,
+      wasTaken: false,
+      state: "being taken",
+    };
     this.#expected.set(name, expected);
     this.#asked++;
-    engine.takePoint(name, 0, (result) => {
+    engine.takePoint(kind, name, 0, (result) => {
       this.#asked--;
       expected.isAsked = false;
       this.#tell(() => `taken ${name}: ${typeof result === "number" ? result : "yes"}`);
@@ -383,13 +423,17 @@ export class CowHistory implements Layer {
       this.reached.points++;
       if (this.#hold !== undefined) this.reached.pointsHeld++;
       expected.wasTaken = true;
-      if (expected.state === "being taken") expected.state = "taken";
+      if (expected.state !== "being taken") return;
+      expected.state = "taken";
+      if (kind === "copy") this.#startCopy(engine, name);
     });
   }
 
   #drop(engine: CowTarget, expected: Expected): void {
     // Whoever exports it is asked to stop first.
     if (this.#views.some((view) => view?.name === expected.name)) return;
+    if (this.#copies.get(expected.name)?.isReading === true) return;
+    this.#copies.get(expected.name)?.cancel();
     this.#tell(() => `drop ${expected.name}`);
     expected.state = "being dropped";
     expected.isAsked = true;
@@ -399,14 +443,19 @@ export class CowHistory implements Layer {
       this.#tell(() => `dropped ${expected.name}: ${result}`);
       if (result === 0) {
         this.#expected.delete(expected.name);
+        this.#copies.delete(expected.name);
         this.reached.dropped++;
       } else if (this.#plan.faults.failures === 0) throw new Error(`point ${expected.name} could not be dropped`);
     });
   }
 
+  get #snapshots(): Expected[] {
+    return [...this.#expected.values()].filter(({ state, kind }) => state === "taken" && kind === "snapshot");
+  }
+
   #readPoint(engine: CowTarget): void {
     const slot = this.#views.indexOf(undefined);
-    const taken = [...this.#expected.values()].filter(({ state }) => state === "taken");
+    const taken = this.#snapshots;
     if (slot < 0 || taken.length === 0) return;
     const expected = this.#random.pick(taken);
     const sector = this.#random.below(this.#plan.sectors);
@@ -416,7 +465,7 @@ export class CowHistory implements Layer {
 
   /** What differs between two points is told. */
   #diff(engine: CowTarget): void {
-    const taken = [...this.#expected.values()].filter(({ state }) => state === "taken");
+    const taken = this.#snapshots;
     const from = this.#random.pick(taken);
     const to = this.#random.pick(taken);
     if (taken.length === 0 || from.epoch >= to.epoch) return;
@@ -480,7 +529,8 @@ export class CowHistory implements Layer {
   #maybeRollBack(engine: CowTarget, world: World): void {
     if (this.#rollingBackTo === undefined) {
       if (this.#host.inFlight > 0 || !this.#holds.chance(this.#rollbackShare)) return;
-      const taken = [...this.#expected.values()].filter(({ state }) => state === "taken");
+      // A copy's point does not keep what the copy has behind it.
+      const taken = [...this.#expected.values()].filter(({ state, kind }) => state === "taken" && kind === "snapshot");
       if (taken.length === 0) return;
       this.#rollingBackTo = this.#holds.pick(taken).name;
       this.#rollbacks++;
@@ -536,14 +586,30 @@ export class CowHistory implements Layer {
 
   /** Reads every point whole. */
   #verify(engine: CowTarget, world: World): void {
-    for (const expected of [...this.#expected.values()]) {
-      if (expected.state !== "taken") continue;
+    for (const expected of this.#snapshots) {
       for (let sector = 0; sector < this.#plan.sectors; sector += VIEW_SECTORS) {
         while (!this.#views.includes(undefined)) this.#finish(world);
         const count = Math.min(VIEW_SECTORS, this.#plan.sectors - sector);
         this.#read(engine, expected, this.#views.indexOf(undefined), sector, count);
       }
       while (this.#views.some((view) => view !== undefined)) this.#finish(world);
+    }
+  }
+
+  #finishCopies(engine: CowTarget, world: World): void {
+    for (let rounds = 0; this.#copies.size > 0; rounds++) {
+      if (rounds > 100_000) throw new Error("a copy never ends");
+      this.#stepCopies(engine);
+      this.#lookAtPoints();
+      for (const [name, { state }] of [...this.#copies]) {
+        const expected = this.#expected.get(name);
+        // What could not be read when it was moved aside can never be copied.
+        const isLost = state === "failed" && (this.#plan.faults.readFailures ?? 0) > 0;
+        if (expected?.state === "taken" && isLost && !expected.isAsked) this.#drop(engine, expected);
+        if (expected?.state !== "taken") this.#copies.delete(name);
+      }
+      if (!world.isIdle) world.complete();
+      world.endBatch();
     }
   }
 
@@ -563,6 +629,7 @@ export class CowHistory implements Layer {
       world.endBatch();
     }
     if (isLast) {
+      this.#finishCopies(engine, world);
       this.#verify(engine, world);
       for (const expected of [...this.#expected.values()]) this.#drop(engine, expected);
       for (let rounds = 0; !world.isIdle; rounds++) {
@@ -573,6 +640,7 @@ export class CowHistory implements Layer {
       if (engine.versions > 0) throw new Error(`${engine.versions} originals are wanted by nobody, but kept`);
     }
     engine.close();
+    for (const copy of this.#copies.values()) copy.die("kill");
     this.reached.cleanStops++;
     this.#tell(() => "the daemon has stopped");
   }
@@ -580,6 +648,7 @@ export class CowHistory implements Layer {
   #die(world: World, how: "power cut" | "kill"): void {
     this.#tell(() => how);
     world.end(how);
+    for (const copy of this.#copies.values()) copy.die(how);
     if (how === "kill") this.reached.kills++;
     else this.reached.powerCuts++;
     const from = how === "kill" ? "acknowledged" : "floor";

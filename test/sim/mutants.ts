@@ -484,6 +484,48 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
+    name: "a copy passes what is only written",
+    file: "src/copy/copy-job.ts",
+    from: "      this.#written.push(segment);\n",
+    to: "      this.#written.push(segment);\n      this.#pass(segment);\n",
+  },
+  {
+    world: "snapshots",
+    name: "a copy relies on what is not durable",
+    file: "src/copy/copy-job.ts",
+    from: "      this.#sync(this.#written, 0);",
+    to: "      this.#save(this.#written);",
+  },
+  {
+    world: "snapshots",
+    name: "a failed barrier of a copy counts",
+    file: "src/copy/copy-job.ts",
+    from: "      if (error === undefined) this.#sync(written, at + 1);",
+    to: "      if (error === undefined || at === 0) this.#sync(written, at + 1);",
+  },
+  {
+    world: "snapshots",
+    name: "a copy passes more than it has copied",
+    file: "src/copy/copy-job.ts",
+    from: "    this.#parts.source.pass(offset, length);",
+    to: "    this.#parts.source.pass(offset, length + 1);",
+  },
+  {
+    world: "snapshots",
+    name: "what one copy has passed nobody wants",
+    file: "src/targets/cow/points.ts",
+    from: "      if (this.#wants(index, block)) return this.#valid[index] as number;",
+    to: "      return this.#wants(index, block) ? (this.#valid[index] as number) : 0;",
+  },
+  {
+    world: "snapshots",
+    name: "a version is wanted by the oldest of its points alone",
+    file: "src/targets/cow/points.ts",
+    from: "low++) if (this.#wants(low, block)) return true;",
+    to: "low++) return this.#wants(low, block);",
+  },
+  {
+    world: "snapshots",
     name: "a difference leaves out the newest of what changed",
     file: "src/targets/cow/differ.ts",
     from: "epoch >= to) continue;",
@@ -503,7 +545,7 @@ async function hunt(mutant: Mutant): Promise<string | undefined> {
   const copy = join(COPIES, `${mutant.world ?? "record"}-${mutant.name.replaceAll(/[^a-z]+/g, "-")}`);
   await rm(copy, { recursive: true, force: true });
   await mkdir(copy, { recursive: true });
-  for (const folder of ["src/ublk", "src/nvram", "src/targets", "test/sim"])
+  for (const folder of ["src/ublk", "src/nvram", "src/targets", "src/copy", "test/sim"])
     await cp(join(ROOT, folder), join(copy, folder), {
       recursive: true,
       filter: (path) => !/native\/|node_modules|dist/.test(path),

@@ -72,16 +72,16 @@ test("what is on its way to the store is found by nobody, and then by those who 
 });
 
 test("a version is wanted by the points between it and the one before it, those that leave among them", (t) => {
-  const points = new Points([], 0);
+  const points = new Points([], 0, 1);
   const point = { kind: "snapshot", name: "p", createdMs: 0, volumeBytes: 0, state: "valid" } as const;
   const epochs = [1, 2, 3].map(() => points.add(point).epoch);
   t.deepEqual(epochs, [1, 2, 3]);
-  t.true(points.isWanted(1, 2));
+  t.true(points.isWanted(0, 1, 2));
   points.remove(2);
-  t.true(points.isWanted(1, 2), "the catalogue may still tell of it");
+  t.true(points.isWanted(0, 1, 2), "the catalogue may still tell of it");
   points.endLeaving([2]);
-  t.false(points.isWanted(1, 2));
-  t.true(points.isWanted(0, 2));
-  t.true(points.isWanted(1, 3));
+  t.false(points.isWanted(0, 1, 2));
+  t.true(points.isWanted(0, 0, 2));
+  t.true(points.isWanted(0, 1, 3));
   t.is(points.add(point).epoch, 4, "an epoch is never given out again");
 });

@@ -23,11 +23,13 @@ const MAGIC = new TextEncoder().encode("SLUICECT");
 /** "full": given up when the store was full; "failed": when it could not be written; "damaged": when it could not be read. */
 export const POINT_STATES = ["valid", "full", "failed", "damaged"] as const;
 export type PointState = (typeof POINT_STATES)[number];
-const KINDS = ["snapshot"] as const;
+/** A copy's point shows only what the copy has not passed yet. */
+const KINDS = ["snapshot", "copy"] as const;
+export type PointKind = (typeof KINDS)[number];
 
 export interface Point {
   readonly epoch: number;
-  readonly kind: (typeof KINDS)[number];
+  readonly kind: PointKind;
   readonly name: string;
   readonly createdMs: number;
   /** What the volume had then. */

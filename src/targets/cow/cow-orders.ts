@@ -2,19 +2,32 @@
  * What the owner of a volume asks of its copy-on-write, and is answered. Crosses between threads (Device.order).
  */
 import { ERRNO } from "../../ublk/errors.ts";
-import type { Point } from "./catalog.ts";
+import { Operation, Request } from "../../ublk/request.ts";
+import type { Point, PointKind } from "./catalog.ts";
 import type { CowTarget } from "./cow-target.ts";
+import type { HeatMap } from "./heat.ts";
 import type { ViewServers } from "./view-server.ts";
 
 export type CowOrder =
   | { readonly kind: "list" }
-  | { readonly kind: "take"; readonly name: string; readonly createdMs: number }
+  | { readonly kind: "take"; readonly point: PointKind; readonly name: string; readonly createdMs: number }
   /** Nothing but reads goes on between the two. */
   | { readonly kind: "hold" }
   | { readonly kind: "release" }
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
+  /** Reads a part of what a point shows into shared memory. */
+  | {
+      readonly kind: "read";
+      readonly epoch: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly shared: SharedArrayBuffer;
+    }
+  /** The copy of a point never reads these blocks again: CowTarget.pass. */
+  | { readonly kind: "pass"; readonly epoch: number; readonly first: number; readonly end: number }
+  | { readonly kind: "heat" }
   /** Serves a point to the thread of another device. */
   | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
   /** That thread has ended. */
@@ -32,7 +45,10 @@ export interface ViewBridge {
 
 /** A negative errno where it could not be done. */
 export type CowAnswer =
-  { readonly error: number } | { readonly points: readonly Point[] } | { readonly blocks: Float64Array };
+  | { readonly error: number }
+  | { readonly points: readonly Point[] }
+  | { readonly blocks: Float64Array }
+  | { readonly heat: HeatMap };
 
 /** Carries out an order in the thread of the volume. */
 export function obeyCow(
@@ -47,7 +63,7 @@ export function obeyCow(
       list();
       break;
     case "take":
-      cow.takePoint(order.name, order.createdMs, (result) => {
+      cow.takePoint(order.point, order.name, order.createdMs, (result) => {
         if (typeof result === "number") answer({ error: result });
         else answer({ points: [result] });
       });
@@ -69,6 +85,16 @@ export function obeyCow(
     case "diff":
       cow.diff(order.from, order.to, (blocks) => answer(blocks === null ? { error: -ERRNO.ENOENT } : { blocks }));
       break;
+    case "read":
+      readPoint(cow, order, answer);
+      break;
+    case "pass":
+      cow.pass(order.epoch, order.first, order.end);
+      list();
+      break;
+    case "heat":
+      answer({ heat: cow.readHeat() });
+      break;
     case "attach":
       if (cow.points.some(({ epoch, state }) => epoch === order.epoch && state === "valid")) {
         views.attach(order.epoch, order.view);
@@ -80,4 +106,18 @@ export function obeyCow(
       list();
       break;
   }
+}
+
+/** The reader copies into the request's buffer: it needs no address. */
+function readPoint(
+  cow: CowTarget,
+  { epoch, offset, length, shared }: CowOrder & { kind: "read" },
+  answer: (answer: CowAnswer) => void,
+): void {
+  const request = new Request(0, new Uint8Array(shared), 0);
+  request.operation = Operation.READ;
+  request.offset = offset;
+  request.length = length;
+  const layer = { answered: (_: Request, result: number) => answer(result < 0 ? { error: result } : { points: [] }) };
+  request.pass(cow.reader.view(epoch), layer);
 }

@@ -11,11 +11,12 @@ import { ERRNO } from "../../ublk/errors.ts";
 import { Operation, Request, type Layer } from "../../ublk/request.ts";
 import type { Target, TargetContext } from "../../ublk/target.ts";
 import { CatalogFile } from "./catalog-file.ts";
-import type { Point } from "./catalog.ts";
+import type { Point, PointKind } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
 import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { Differ } from "./differ.ts";
+import { Heat, type HeatMap } from "./heat.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
 import { GROUPS, Mover } from "./mover.ts";
@@ -76,6 +77,7 @@ export class CowTarget implements Target, Layer {
   readonly #differ: Differ;
   readonly #cleaner: Cleaner;
   readonly #held: HeldWrites;
+  readonly #heat: Heat;
   readonly #blocksPerByte: number;
   /** By slot: the first block that is not known to be settled, and the last. */
   readonly #settledTo: Float64Array;
@@ -120,7 +122,7 @@ export class CowTarget implements Target, Layer {
     this.#context = context;
     this.#map = recovered.map;
     this.#blocksPerByte = 1 / blockBytes;
-    this.#points = new Points(recovered.catalog.points, recovered.lastEpoch);
+    this.#points = new Points(recovered.catalog.points, recovered.lastEpoch, Math.ceil(volumeBytes / blockBytes));
     this.#store = new OriginalStore(layout, salt, context.ring, file, recovered);
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
@@ -130,6 +132,7 @@ export class CowTarget implements Target, Layer {
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
     this.#held = new HeldWrites(context.depth);
+    this.#heat = new Heat(volumeBytes, blockBytes);
     this.#settledTo = new Float64Array(context.depth);
     this.#lastBlocks = new Float64Array(context.depth);
     this.#passedAt = new Uint32Array(context.depth);
@@ -156,8 +159,8 @@ export class CowTarget implements Target, Layer {
       else this.#next.submit(request);
       return;
     }
-    const first = Math.floor(request.offset * this.#blocksPerByte);
-    this.#settledTo[request.slot] = first;
+    this.#heat.written(request.offset);
+    this.#settledTo[request.slot] = Math.floor(request.offset * this.#blocksPerByte);
     this.#lastBlocks[request.slot] = Math.floor((request.offset + request.length - 1) * this.#blocksPerByte);
     const isFree = !this.#isHeldBack && this.#isSettled(request);
     if (isFree && (this.#held.count === 0 || !this.#held.overlaps(request))) {
@@ -172,17 +175,16 @@ export class CowTarget implements Target, Layer {
   /** Whether no block of a write has an original that must be moved first. */
   #isSettled(request: Request): boolean {
     const last = this.#lastBlocks[request.slot] as number;
-    const { newest } = this.#points;
     let block = this.#settledTo[request.slot] as number;
-    while (block <= last && this.#isBlockSettled(block, newest)) block++;
+    while (block <= last && this.#isBlockSettled(block)) block++;
     this.#settledTo[request.slot] = block;
     return block > last;
   }
 
-  #isBlockSettled(block: number, newestPoint: number): boolean {
+  #isBlockSettled(block: number): boolean {
     const version = this.#map.newest(block);
-    if (version === NONE) return newestPoint === 0;
-    return !this.#map.isPending(version) && this.#map.epoch(version) >= newestPoint;
+    if (version === NONE) return this.#points.newestFor(block) === 0;
+    return !this.#map.isPending(version) && this.#map.epoch(version) >= this.#points.newestFor(block);
   }
 
   #pass(request: Request): void {
@@ -252,13 +254,12 @@ export class CowTarget implements Target, Layer {
 
   /** False where there was no room for all of them. */
   #takeBlocksOf(request: Request): boolean {
-    const { newest } = this.#points;
     const last = this.#lastBlocks[request.slot] as number;
     // Blocks that are pending are looked at again if they may be settled for an older point only: see `#moved`.
     for (let block = this.#settledTo[request.slot] as number; block <= last; block++) {
       const version = this.#map.newest(block);
       if (version !== NONE && this.#map.isPending(version)) continue;
-      if (this.#isBlockSettled(block, newest)) continue;
+      if (this.#isBlockSettled(block)) continue;
       if (!this.#hasRoom) return false;
       this.#map.begin(block);
       this.#mover.takeOriginal(block, LAST_EPOCH);
@@ -352,6 +353,11 @@ export class CowTarget implements Target, Layer {
     return this.#points.leaving;
   }
 
+  /** What is moved as a whole. */
+  get blockBytes(): number {
+    return this.#setup.layout.geometry.blockBytes;
+  }
+
   get lastEpoch(): number {
     return this.#points.lastEpoch;
   }
@@ -365,13 +371,13 @@ export class CowTarget implements Target, Layer {
    * Takes a point of this very moment. `done` is called when it is durable, together with all that it shows, with the point;
    * or with a negative errno: then there is none.
    */
-  takePoint(name: string, createdMs: number, done: (result: Point | number) => void): void {
+  takePoint(kind: PointKind, name: string, createdMs: number, done: (result: Point | number) => void): void {
     if (this.#isFailed) {
       done(-ERRNO.EIO);
       return;
     }
     const { volumeBytes } = this.#setup;
-    const point = this.#points.add({ kind: "snapshot", name, createdMs, volumeBytes, state: "valid" });
+    const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid" });
     // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
     for (let index = 0; index < this.#held.count; index++) {
       const { slot, offset } = this.#held.at(index);
@@ -434,8 +440,7 @@ export class CowTarget implements Target, Layer {
 
   /** Whether these blocks can be overwritten without a point being given up for want of room. Blocks may be told twice. */
   hasRoomFor(blocks: Float64Array): boolean {
-    const { newest } = this.#points;
-    const missing = blocks.reduce((count, block) => count + (this.#isBlockSettled(block, newest) ? 0 : 1), 0);
+    const missing = blocks.reduce((count, block) => count + (this.#isBlockSettled(block) ? 0 : 1), 0);
     return missing === 0 || this.#cleaner.canMake(missing);
   }
 
@@ -462,6 +467,22 @@ export class CowTarget implements Target, Layer {
       done(result);
       this.#release();
     });
+  }
+
+  /**
+   * The copy of a point has passed the blocks from `first` to before `end`, and will never read them again, not after a crash
+   * either: no originals of them are kept for it any more. To be told anew after each start.
+   */
+  pass(epoch: number, first: number, end: number): void {
+    if (!this.#points.isKept(epoch)) return;
+    this.#points.pass(epoch, first, end);
+    this.#sweeper.sweepBlocks(first, end);
+    this.#release();
+  }
+
+  /** Where the volume is written to most. */
+  readHeat(): HeatMap {
+    return this.#heat.read();
   }
 
   /** Finds the blocks that were overwritten between two points, or since one (`to` is Infinity): see Differ. */

@@ -242,7 +242,7 @@ export class Mover implements Layer, CompletionHandler {
       this.#parts.counts.add(COW_COUNT.moved);
       map.settle(version, epoch, group.slots[at] as number, group.checksums[at] as number, group.flags[at] as number);
       // Whoever wanted it may have gone meanwhile.
-      if (points.isWanted(older === NONE ? 0 : map.epoch(older), epoch)) return;
+      if (points.isWanted(map.block(version), older === NONE ? 0 : map.epoch(older), epoch)) return;
     }
     map.remove(version);
     store.segments.unwant(segment);

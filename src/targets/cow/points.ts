@@ -1,5 +1,6 @@
 /** The points in time that originals are kept for, as the engine sees them at this moment. */
 import type { Point, PointState } from "./catalog.ts";
+import { Passed } from "./passed.ts";
 
 export class Points {
   /** In the order of their epochs. */
@@ -11,13 +12,19 @@ export class Points {
    * is durable, a crash would bring back a point that shows what was written later.
    */
   readonly #leaving = new Set<number>();
+  /** By epoch of a copy's point: what the copy has behind it. */
+  readonly #passed = new Map<number, Passed>();
+  /** The same, by the place of the epoch in `#valid`; undefined for what wants all originals. */
+  #passedOf: readonly (Passed | undefined)[] = [];
+  readonly #volumeBlocks: number;
   /** Epochs of points that are being taken: what they show is not durable yet. */
   readonly #joining = new Set<number>();
   #lastEpoch: number;
 
-  constructor(points: readonly Point[], lastEpoch: number) {
+  constructor(points: readonly Point[], lastEpoch: number, volumeBlocks: number) {
     this.#all = [...points].sort((one, other) => one.epoch - other.epoch);
     this.#lastEpoch = lastEpoch;
+    this.#volumeBlocks = volumeBlocks;
     this.#valid = new Uint32Array(0);
     this.#changed();
   }
@@ -36,9 +43,25 @@ export class Points {
     return this.#lastEpoch;
   }
 
-  /** Of the newest valid point; 0 where there is none. */
-  get newest(): number {
-    return this.#valid[this.#valid.length - 1] ?? 0;
+  /** Of the newest point that originals of this block are kept for; 0 where there is none. */
+  newestFor(block: number): number {
+    for (let index = this.#valid.length - 1; index >= 0; index--) {
+      if (this.#wants(index, block)) return this.#valid[index] as number;
+    }
+    return 0;
+  }
+
+  #wants(index: number, block: number): boolean {
+    const passed = this.#passedOf[index];
+    return passed === undefined || !passed.has(block);
+  }
+
+  /** The copy of a point has passed the blocks from `first` to before `end`: it never reads them again. */
+  pass(epoch: number, first: number, end: number): void {
+    const passed = this.#passed.get(epoch) ?? new Passed(this.#volumeBlocks);
+    this.#passed.set(epoch, passed);
+    passed.add(first, end);
+    this.#changed();
   }
 
   /** The oldest that is valid, and another than the one of this epoch. */
@@ -49,10 +72,11 @@ export class Points {
   #changed(): void {
     const valid = this.#all.filter(({ state }) => state === "valid").map(({ epoch }) => epoch);
     this.#valid = Uint32Array.from([...valid, ...this.#leaving]).sort();
+    this.#passedOf = Array.from(this.#valid, (epoch) => this.#passed.get(epoch));
   }
 
-  /** Whether a version of epoch `epoch` is wanted, when the block's next older one has epoch `before` (0 for none). */
-  isWanted(before: number, epoch: number): boolean {
+  /** Whether a block's version of epoch `epoch` is wanted, when its next older one has epoch `before` (0 for none). */
+  isWanted(block: number, before: number, epoch: number): boolean {
     const valid = this.#valid;
     let low = 0;
     let high = valid.length;
@@ -61,7 +85,8 @@ export class Points {
       if ((valid[middle] as number) > before) high = middle;
       else low = middle + 1;
     }
-    return low < valid.length && (valid[low] as number) <= epoch;
+    for (; low < valid.length && (valid[low] as number) <= epoch; low++) if (this.#wants(low, block)) return true;
+    return false;
   }
 
   /** Whether originals are kept for the point. */
@@ -105,7 +130,10 @@ export class Points {
 
   /** What has left is durable by now: nothing is kept for it any more. */
   endLeaving(epochs: readonly number[]): void {
-    for (const epoch of epochs) this.#leaving.delete(epoch);
+    for (const epoch of epochs) {
+      this.#leaving.delete(epoch);
+      this.#passed.delete(epoch);
+    }
     this.#changed();
   }
 

@@ -63,12 +63,29 @@ export class Sweeper implements CompletionHandler {
     const map = this.#map;
     for (let version = map.firstOf(bucket), next; version !== NONE; version = next) {
       next = map.after(version);
-      if (map.isPending(version)) continue;
-      const older = map.older(version);
-      if (this.#points.isWanted(older === NONE ? 0 : map.epoch(older), map.epoch(version))) continue;
-      const segment = this.#store.layout.segmentOf(map.slot(version));
-      map.remove(version);
-      this.#store.segments.unwant(segment);
+      this.#dropUnwanted(version);
     }
+  }
+
+  /** Looks at the versions of some blocks at once. */
+  sweepBlocks(first: number, end: number): void {
+    const map = this.#map;
+    for (let block = first; block < end; block++) {
+      for (let version = map.newest(block), next; version !== NONE; version = next) {
+        next = map.older(version);
+        this.#dropUnwanted(version);
+      }
+    }
+  }
+
+  #dropUnwanted(version: number): void {
+    const map = this.#map;
+    if (map.isPending(version)) return;
+    const older = map.older(version);
+    const before = older === NONE ? 0 : map.epoch(older);
+    if (this.#points.isWanted(map.block(version), before, map.epoch(version))) return;
+    const segment = this.#store.layout.segmentOf(map.slot(version));
+    map.remove(version);
+    this.#store.segments.unwant(segment);
   }
 }

@@ -1,0 +1,230 @@
+/** `sluice copy`: its commands, and what they print. */
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Argv } from "yargs";
+import { askCopies, askCopy, askCopyCancel, askCopyRemainder, askCopyStart } from "../control/client.ts";
+import type { CopyRow } from "../control/copy-status.ts";
+import { formatSize, parseSize } from "../control/sizes.ts";
+import { COPY_ORDERS } from "../copy/segment-list.ts";
+import { UblkError } from "../ublk/errors.ts";
+import { print, table } from "./output.ts";
+import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+
+const SEGMENT = "1MiB";
+const WATCH_MS = 1_000;
+
+function withCopy<T>(command: Argv<T>): Argv<T & { name: string; copy: string }> {
+  return withName(command).positional("copy", { type: "string", demandOption: true, describe: "name of the copy job" });
+}
+
+/** The commands below `sluice copy`. */
+export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
+  const printRow = (row: CopyRow): void => print(json, row, () => describeCopy(row));
+  return command
+    .usage("$0 copy ACTION")
+    .command(
+      "start <name> <destination..>",
+      "copy a volume as it is now, while it goes on being written",
+      (start) =>
+        page(
+          withName(start).positional("destination", {
+            type: "string",
+            array: true,
+            demandOption: true,
+            describe: "files or block devices: each gets the whole volume, which is read once",
+          }),
+          "copy start NAME DESTINATION... [OPTION]...",
+          [
+            "Begins to copy a running volume as it is at this moment, and returns: what is overwritten before the copy",
+            "has come there is kept in the store of originals. The job goes on after a crash or a restart. A",
+            "destination that is slow holds up the job, never the volume's users.",
+          ],
+          ["$0 copy start data /backup/data.img", "a file, which stays sparse"],
+          ["$0 copy start data /dev/vg/copy --order hot-first", "a device; what is written most comes first"],
+          ["$0 copy start data /backup/data.img --limit 50MiB", "at most 50 MiB a second"],
+        )
+          .option("as", { type: "string", requiresArg: true, describe: "name of the job (default: copy-N)" })
+          .option("segment", {
+            type: "string",
+            requiresArg: true,
+            default: SEGMENT,
+            describe: "what is copied as a whole, 64KiB to 16MiB",
+          })
+          .option("order", { choices: COPY_ORDERS, default: "linear" as const, describe: "what comes first" })
+          .option("limit", { type: "string", requiresArg: true, describe: "bytes a second, such as 50MiB" })
+          .option("force", { type: "boolean", default: false, describe: "overwrite files that exist" })
+          .option("stage", { type: "boolean", default: false, describe: "only prepare it: see copy release" }),
+      act(async ({ name, destination, as, segment, order, limit, force, stage }) => {
+        printRow(
+          await askCopyStart(volumeName(name), {
+            name: as,
+            destinations: destination.map((path) => resolve(path)),
+            segmentBytes: sizeArgument(segment) as number,
+            order,
+            bytesPerSecond: sizeArgument(limit) ?? null,
+            force,
+            staged: stage,
+          }),
+        );
+      }),
+    )
+    .command(
+      "release <name>",
+      "begin the staged jobs, as one",
+      (release) =>
+        page(withName(release), "copy release NAME", [
+          "Begins all jobs that were staged (copy start --stage), of one moment and as one job with the name of the",
+          "first: the volume is read once for all of their destinations.",
+        ]),
+      act(async ({ name }) => printRow(await askCopy(volumeName(name), "release", {}))),
+    )
+    .command(
+      "list <name>",
+      "the copy jobs of a volume",
+      (list) => page(withName(list), "copy list NAME", ["The copy jobs of a running volume, and how far they are."]),
+      act(async ({ name }) => {
+        const rows = await askCopies(volumeName(name));
+        print(json, rows, () => table([COLUMNS, ...rows.map(cellsOf)]));
+      }),
+    )
+    .command(
+      "show <name> <copy>",
+      "what a job has not copied yet",
+      (show) =>
+        page(withCopy(show), "copy show NAME COPY", [
+          "Prints the ranges that are still to be copied, a line each, with offset and length in bytes.",
+        ]),
+      act(async ({ name, copy }) => {
+        const remainder = await askCopyRemainder(volumeName(name), copy);
+        print(json, remainder, () =>
+          [
+            ...remainder.ranges.map(({ offset, length }) => `${offset} ${length}`),
+            ...(remainder.isCut ? ["..."] : []),
+          ].join("\n"),
+        );
+      }),
+    )
+    .command(
+      "watch <name> <copy>",
+      "show a job's progress until it ends",
+      (watch) =>
+        page(withCopy(watch), "copy watch NAME COPY", [
+          "Shows how far a job is until it is complete, or has failed: a bar on a terminal, plain lines elsewhere.",
+        ]),
+      act(async ({ name, copy }) => printRow(await watchCopy(volumeName(name), copy, json))),
+    )
+    .command(
+      "prioritize <name> <copy> <range>",
+      "copy a range next",
+      (prioritize) =>
+        page(
+          withCopy(prioritize).positional("range", {
+            type: "string",
+            demandOption: true,
+            describe: "OFFSET+LENGTH, such as 10GiB+512MiB",
+          }),
+          "copy prioritize NAME COPY RANGE",
+          ["What lies in the range is copied next, after what was asked for before."],
+          ["$0 copy prioritize data copy-1 0+64MiB", "the first 64 MiB"],
+        ),
+      act(async ({ name, copy, range }) => {
+        printRow(await askCopy(volumeName(name), "prioritize", { name: copy, ...parseRange(range) }));
+      }),
+    )
+    .command(
+      "limit <name> <copy> <rate>",
+      "limit the bytes a second of a job",
+      (limit) =>
+        page(
+          withCopy(limit).positional("rate", {
+            type: "string",
+            demandOption: true,
+            describe: "such as 50MiB, or none",
+          }),
+          "copy limit NAME COPY RATE",
+          ["Limits how many bytes a job copies in a second, from now on."],
+          ["$0 copy limit data copy-1 none", "no limit any more"],
+        ),
+      act(async ({ name, copy, rate }) => {
+        const bytesPerSecond = rate === "none" ? null : sizeArgument(rate);
+        printRow(await askCopy(volumeName(name), "limit", { name: copy, bytesPerSecond }));
+      }),
+    )
+    .command(
+      "pause <name> <copy>",
+      "stop a job for a while",
+      (pause) =>
+        page(withCopy(pause), "copy pause NAME COPY", [
+          "What is being copied is copied to its end, and nothing else until the job is resumed. The originals that",
+          "it needs are kept meanwhile.",
+        ]),
+      act(async ({ name, copy }) => printRow(await askCopy(volumeName(name), "pause", { name: copy }))),
+    )
+    .command(
+      "resume <name> <copy>",
+      "go on after a pause or a failure",
+      (resume) =>
+        page(withCopy(resume), "copy resume NAME COPY", [
+          "Goes on with a job that was paused, or that has failed and whose reason is mended.",
+        ]),
+      act(async ({ name, copy }) => printRow(await askCopy(volumeName(name), "resume", { name: copy }))),
+    )
+    .command(
+      "cancel <name> <copy>",
+      "end a job, or forget one that is complete",
+      (cancel) =>
+        page(withCopy(cancel), "copy cancel NAME COPY", [
+          "Ends a job: what it has written so far is worth nothing, and is left where it is. A job that is complete",
+          "is only forgotten.",
+        ]),
+      act(async ({ name, copy }) => {
+        await askCopyCancel(volumeName(name), copy);
+        print(json, { cancelled: copy }, () => `${copy} is cancelled`);
+      }),
+    )
+    .demandCommand(1, "name an action: start, release, list, show, watch, prioritize, limit, pause, resume or cancel");
+}
+
+function parseRange(text: string): { offset: number; length: number } {
+  const [offset, length, ...rest] = text.split("+").map((part) => parseSize(part));
+  if (offset === undefined || length === undefined || length === 0 || rest.length > 0) {
+    throw new UblkError("EUSAGE", `wanted a range such as 10GiB+512MiB, found "${text}"`);
+  }
+  return { offset, length };
+}
+
+const COLUMNS = ["COPY", "STATE", "COPIED", "OF", "RATE", "LEFT", "DESTINATION"];
+
+function cellsOf(row: CopyRow): string[] {
+  const { name, state, copiedBytes, volumeBytes, rateBytesPerSecond, remainingSeconds, destinations } = row;
+  return [
+    name,
+    state,
+    formatSize(copiedBytes),
+    formatSize(volumeBytes),
+    rateBytesPerSecond === null ? "-" : `${formatSize(rateBytesPerSecond)}/s`,
+    remainingSeconds === null ? "-" : `${remainingSeconds} s`,
+    destinations.join(", "),
+  ];
+}
+
+function describeCopy(row: CopyRow): string {
+  const lines = [table([COLUMNS, cellsOf(row)])];
+  if (row.error !== null) lines.push(`failed: ${row.error}`);
+  return lines.join("\n");
+}
+
+/** Gives the row of a job that is complete. Throws ECOPY where it has failed. */
+async function watchCopy(volume: string, copy: string, json: boolean): Promise<CopyRow> {
+  // Other commands are done sooner without what draws the bar.
+  const { Progress } = await import("./progress.ts");
+  using progress = new Progress(!json);
+  for (;;) {
+    const row = (await askCopies(volume)).find(({ name }) => name === copy);
+    if (row === undefined) throw new UblkError("ENOENT", `Volume ${volume} has no copy job "${copy}"`);
+    progress.show(row.copiedBytes, row.volumeBytes, row.state);
+    if (row.state === "complete") return row;
+    if (row.state === "failed") throw new UblkError("ECOPY", `Copy job "${copy}" has failed: ${row.error ?? ""}`);
+    await sleep(WATCH_MS);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * The file that a copy job lives in: what it is to do, and what it has done. It outlives the daemon and the machine.
+ *
+ * Invariant: what it says is copied was durable at every destination before. It is replaced as a whole, so that it is there in
+ * its old or its new form whatever dies; one that is damaged is refused.
+ *
+ *     sluice-copy 1 CRC32 LENGTH\n    magic, version, CRC-32 of the rest (8 hexadecimal digits) and its length in bytes
+ *     { ... }\n                       CopyRecord as JSON; `copied`: a bit for each unit, deflated (RFC 1951), base64
+ */
+import { open, readdir, readFile, rename, rm, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
+import { z } from "zod";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { COPY_ORDERS } from "./segment-list.ts";
+
+const VERSION = 1;
+const SUFFIX = ".copy";
+const HEADER = /^sluice-copy (\d+) ([0-9a-f]{8}) (\d+)\n/;
+
+/** "staged": has not begun; the others as CopyState. */
+export const RECORD_STATES = ["staged", "running", "paused", "failed", "complete"] as const;
+
+const schema = z.strictObject({
+  name: z.string(),
+  state: z.enum(RECORD_STATES),
+  /** Why it failed. */
+  error: z.string().nullable(),
+  /** Of its point; null until that has been taken. */
+  epoch: z.int().nonnegative().nullable(),
+  createdMs: z.number(),
+  volumeBytes: z.int().positive(),
+  unitBytes: z.int().positive(),
+  segmentBytes: z.int().positive(),
+  order: z.enum(COPY_ORDERS),
+  bytesPerSecond: z.int().positive().nullable(),
+  destinations: z.array(z.string()).min(1),
+  /** What is at a destination when it begins is overwritten. */
+  overwrites: z.boolean(),
+  copied: z.string().transform((text) => Uint8Array.from(inflateRawSync(Buffer.from(text, "base64")))),
+});
+
+/** A job; `copied` has a bit for each unit, from the lowest of the first byte on. */
+export type CopyRecord = Readonly<Omit<z.output<typeof schema>, "copied">> & { readonly copied: Uint8Array };
+
+export function encodeRecord(record: CopyRecord): string {
+  const copied = deflateRawSync(record.copied).toString("base64");
+  const body = `${JSON.stringify({ ...record, copied })}\n`;
+  const crc = crc32(body).toString(16).padStart(8, "0");
+  return `sluice-copy ${VERSION} ${crc} ${Buffer.byteLength(body)}\n${body}`;
+}
+
+/** Throws EVERSION, ECOPY where it is damaged. */
+export function decodeRecord(text: string): CopyRecord {
+  const [header, version, crc, length] = HEADER.exec(text) ?? [];
+  if (header === undefined) throw new UblkError("ECOPY", "it is no record of a copy");
+  if (Number(version) !== VERSION) {
+    throw new UblkError("EVERSION", `it has version ${version}, wanted ${VERSION}: use a newer sluice`);
+  }
+  const body = text.slice(header.length);
+  if (Buffer.byteLength(body) !== Number(length) || crc32(body) !== parseInt(crc as string, 16)) {
+    throw new UblkError("ECOPY", "it is damaged: its checksum is wrong");
+  }
+  const { data } = schema.safeParse(JSON.parse(body));
+  if (data === undefined || data.copied.length !== Math.ceil(Math.ceil(data.volumeBytes / data.unitBytes) / 8)) {
+    throw new UblkError("ECOPY", "it is damaged: its content does not fit together");
+  }
+  return data;
+}
+
+/** The records of a volume's jobs: a folder of its own. */
+export class CopyRecords {
+  readonly #folder: string;
+  /** Two never write at once. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  #path(name: string): string {
+    return join(this.#folder, `${name}${SUFFIX}`);
+  }
+
+  /** Durable when it resolves. */
+  save(record: CopyRecord): Promise<void> {
+    const turn = this.#last.then(() => this.#save(record));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #save(record: CopyRecord): Promise<void> {
+    const path = this.#path(record.name);
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await using file = await open(`${path}.new`, "w", 0o600);
+    await file.writeFile(encodeRecord(record));
+    await file.datasync();
+    await rename(`${path}.new`, path);
+    await syncFolder(path);
+  }
+
+  async remove(name: string): Promise<void> {
+    await rm(this.#path(name), { force: true });
+  }
+
+  /** All that can be read, and what is wrong with the others. */
+  async load(): Promise<{ records: CopyRecord[]; faults: { path: string; error: string }[] }> {
+    const records: CopyRecord[] = [];
+    const faults: { path: string; error: string }[] = [];
+    for (const file of await this.#files()) {
+      const path = join(this.#folder, file);
+      try {
+        records.push(decodeRecord(await readFile(path, "utf8")));
+      } catch (error) {
+        faults.push({ path, error: messageOf(error) });
+      }
+    }
+    return { records, faults };
+  }
+
+  async #files(): Promise<string[]> {
+    try {
+      return (await readdir(this.#folder)).filter((file) => file.endsWith(SUFFIX)).sort();
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return [];
+      throw error;
+    }
+  }
+}
+
+/** A file that is new in its folder, or has a new name, is so durably. */
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(dirname(path), "r");
+  await folder.sync();
+}
