@@ -623,9 +623,11 @@ export class CowHistory implements Layer {
     if (this.#hold !== undefined) this.#letGo(engine);
     const isBusy = (): boolean =>
       this.#host.inFlight > 0 || this.#views.some((view) => view !== undefined) || this.#asked > 0;
+    world.endBatch();
     for (let rounds = 0; isBusy(); rounds++) {
-      if (rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
-      if (!world.isIdle) world.complete();
+      // A queue waits for a completion: where none is under way, there is no next batch.
+      if (world.isIdle || rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
+      world.complete();
       world.endBatch();
     }
     if (isLast) {

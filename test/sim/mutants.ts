@@ -449,6 +449,13 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
+    name: "the cleaner waits for a batch that does not come",
+    file: "src/targets/cow/cleaner.ts",
+    from: "there is no next batch.\n    this.#choose(isShort);",
+    to: "there is no next batch.",
+  },
+  {
+    world: "snapshots",
     name: "discards are no overwrites",
     file: "src/targets/cow/cow-target.ts",
     from: "if (request.operation === Operation.READ) {",
