@@ -231,8 +231,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "an overwrite goes while its original is on its way",
     file: "src/targets/cow/cow-target.ts",
-    from: "return !this.#map.isPending(version) && this.#map.epoch(version) >= newestPoint;",
-    to: "return this.#map.epoch(version) >= newestPoint;",
+    from: "return !this.#map.isPending(version) && this.#map.epoch(version) >= this.#points.newestFor(block);",
+    to: "return this.#map.epoch(version) >= this.#points.newestFor(block);",
   },
   {
     world: "snapshots",
