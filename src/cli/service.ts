@@ -97,7 +97,11 @@ export async function stopService(name: string, force: boolean, waitMs: number):
       await sleep(POLL_MS);
     }
   }
-  // The daemon has stopped cleanly; let the unit follow it, so that a start right after this is not refused.
+  await followStop(name);
+}
+
+/** The daemon has stopped cleanly, or is about to: lets the unit follow it, so that a start right after this is not refused. */
+export async function followStop(name: string): Promise<void> {
   while ((await running(name)) !== undefined) await sleep(POLL_MS);
   if (await systemdServes()) await systemctl("stop", name);
 }

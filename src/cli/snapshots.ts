@@ -1,6 +1,7 @@
 /** `sluice snapshot`: its commands, and what they print. */
 import type { Argv } from "yargs";
 import {
+  askRollback,
   askSnapshot,
   askSnapshotDelete,
   askSnapshotDiff,
@@ -17,6 +18,7 @@ import { roomBytes } from "../targets/cow/cleaner.ts";
 import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
+import { followStop, startService } from "./service.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 
 const BLOCK_BYTES = 16 * 1024;
@@ -169,7 +171,29 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
         print(json, { unexported: snapshot }, () => `${snapshot} is not exported any more`);
       }),
     )
-    .demandCommand(1, "name an action: init, create, list, diff, delete, export or unexport");
+    .command(
+      "rollback <name> <snapshot>",
+      "make a volume what it was when a snapshot was taken",
+      (rollback) =>
+        page(
+          withSnapshot(rollback),
+          "snapshot rollback NAME SNAPSHOT",
+          [
+            "Makes a volume what it was when the snapshot was taken: what was written since is lost to it, and other",
+            "snapshots stay what they are. The volume is stopped, which is refused while it is in use, and started",
+            "again: it is rolled back before there is a device. A crash meanwhile is no harm: the next start goes on.",
+          ],
+          ["$0 snapshot create data now && $0 snapshot rollback data monday", "with a way back"],
+        ),
+      act(async ({ name, snapshot }) => {
+        const volume = volumeName(name);
+        await askRollback(volume, snapshot);
+        await followStop(volume);
+        const { device } = await startService(volume, Infinity);
+        print(json, { rolledBackTo: snapshot, device: device.path }, () => `${volume} is what it was at ${snapshot}`);
+      }),
+    )
+    .demandCommand(1, "name an action: init, create, list, diff, delete, export, unexport or rollback");
 }
 
 /** The volumes that are named with commas between them. Throws EUSAGE, ConfigError. */

@@ -14,6 +14,7 @@
  *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
  *     POST /v1/snapshots/unexport  { "name": string, "force": boolean }
+ *     POST /v1/rollback  { "snapshot": string }   once the device is gone; the next start rolls it back
  *     GET  /v1/copies              CopyRow[]; 404 where there is no store, as for all of the following
  *     POST /v1/copies/start        NewCopy                                CopyRow
  *     POST /v1/copies/release                                             CopyRow
@@ -98,6 +99,8 @@ export interface ControlledVolume {
   recordMap(): RecordMap;
   /** Throws ENOENT where the volume has no store for them. */
   readonly snapshots: ControlledSnapshots;
+  /** Stops the volume, to be rolled back at its next start. Throws EBUSY while the device is in use. */
+  rollBack(snapshot: string): Promise<void>;
   /** Throws ENOENT where the volume has no store for originals. */
   readonly copies: ControlledCopies;
   /** Throws ENOENT where the volume has no store for it. */
@@ -129,6 +132,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
 const ticketBody = z.strictObject({ ticket: z.string() });
+const rollbackBody = z.strictObject({ snapshot: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
 const nameBody = z.strictObject({ name: z.string() });
@@ -210,6 +214,12 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
       const { name, force } = checked(unexportBody, body);
       await volume.snapshots.unexport(name, force);
       return json({ exported: false });
+    },
+  },
+  "/v1/rollback": {
+    POST: async (body, volume) => {
+      await volume.rollBack(checked(rollbackBody, body).snapshot);
+      return json({ stopped: true });
     },
   },
   "/v1/copies": { GET: (_body, volume) => Promise.resolve(json(volume.copies.list())) },

@@ -99,6 +99,10 @@ export async function askSnapshotUnexport(name: string, snapshot: string, force:
   await ask(name, "POST", "/v1/snapshots/unexport", { name: snapshot, force });
 }
 
+export async function askRollback(name: string, snapshot: string): Promise<void> {
+  await ask(name, "POST", "/v1/rollback", { snapshot });
+}
+
 export async function askCopies(name: string): Promise<CopyRow[]> {
   return JSON.parse(await ask(name, "GET", "/v1/copies")) as CopyRow[];
 }

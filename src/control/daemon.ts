@@ -27,6 +27,7 @@ import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirect
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
+import { finishRollback, noteRollback } from "./rollback.ts";
 import { Snapshots } from "./snapshots.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
@@ -49,6 +50,7 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const existing = await findDevice(control, config.name);
   const spec = existing === undefined ? config.volume : await specOf(control, existing, config);
   const volume = held.use(await openVolume(spec, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS }));
+  if (existing === undefined) await finishRollback(config.name, volume);
   const device =
     existing === undefined
       ? await createDevice(config, volume, ioFlusher)
@@ -246,6 +248,25 @@ class VolumeService implements ControlledVolume {
     });
     await this.#stopping;
     this.#stopped.resolve(undefined);
+  }
+
+  /** Stops the volume, to be rolled back at its next start. Throws ENOENT, EINVALID, EOPNOTSUPP, EBUSY: then it goes on. */
+  async rollBack(snapshot: string): Promise<void> {
+    const { name } = this.#config;
+    if (this.#spec.backing.kind !== "file") {
+      throw new UblkError("EOPNOTSUPP", `Volume ${name} keeps nothing over a stop: it cannot be rolled back`);
+    }
+    const { epoch } = await this.snapshots.findValid(snapshot);
+    if (this.#stopping !== undefined) throw new UblkError("EBUSY", `Volume ${name} is being stopped`);
+    this.#stopping = this.#stopDevices(false).finally(() => {
+      this.#stopping = undefined;
+    });
+    await this.#stopping;
+    try {
+      noteRollback(name, { snapshot, epoch });
+    } finally {
+      this.#stopped.resolve(undefined);
+    }
   }
 
   async #stopDevices(force: boolean): Promise<void> {

@@ -73,7 +73,7 @@ export class FreezeHook {
     const fault = await this.#faultOf(action);
     if (fault === undefined) return;
     const meant =
-      action === "freeze" ? "no snapshot is taken" : "the snapshot is what it is; look after the application";
+      action === "freeze" ? "no snapshot is taken" : "what it froze may still be frozen; the snapshot is not affected";
     throw new UblkError("EFREEZE", `"${this.#program} ${action} ${this.#volume}" ${fault}: ${meant}`);
   }
 

@@ -37,6 +37,11 @@ export function lockPath(name: string): string {
   return `${runtimeDirectory()}/${name}.lock`;
 }
 
+/** Says that the volume is to be rolled back before it is served. */
+export function rollbackPath(name: string): string {
+  return `${stateDirectory()}/${name}.rollback`;
+}
+
 /** Says that applications were brought to rest for a snapshot, and by which program. */
 export function frozenPath(name: string): string {
   return `${runtimeDirectory()}/${name}.frozen`;

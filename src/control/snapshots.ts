@@ -196,8 +196,8 @@ export class Snapshots {
    */
   diff(fromName: string, toName: string | undefined): Promise<SnapshotDiff> {
     return this.#inTurn(async () => {
-      const from = await this.#findValid(fromName);
-      const to = toName === undefined ? undefined : await this.#findValid(toName);
+      const from = await this.findValid(fromName);
+      const to = toName === undefined ? undefined : await this.findValid(toName);
       if (to !== undefined && to.epoch < from.epoch) {
         throw new UblkError("EORDER", `Snapshot "${to.name}" is older than "${from.name}": name the older one first`);
       }
@@ -210,7 +210,8 @@ export class Snapshots {
     });
   }
 
-  async #findValid(name: string): Promise<Point> {
+  /** Throws ENOENT, and EINVALID for one that was given up. */
+  async findValid(name: string): Promise<Point> {
     const point = await this.#find(name);
     if (point.state === "valid") return point;
     throw new UblkError("EINVALID", `Snapshot "${name}" is invalid (${point.state}): it can only be deleted`);
@@ -219,7 +220,7 @@ export class Snapshots {
   /** Shows a snapshot as a read-only device; gives its row. Throws ENOENT, EINVALID for one that was given up. */
   export(name: string): Promise<SnapshotRow> {
     return this.#inTurn(async () => {
-      const point = await this.#findValid(name);
+      const point = await this.findValid(name);
       if (!this.#exports.has(point.epoch)) {
         await this.#show(point, (bridge) =>
           Device.create({

@@ -16,7 +16,7 @@ import { FileLossNote } from "./cow/loss-note.ts";
 import { openCow } from "./cow/open-cow.ts";
 import { readSuperblock } from "./cow/recovery.ts";
 import type { StoreOwner } from "./cow/store-file.ts";
-import { tuningFor, type Tuning } from "./cow/tuning.ts";
+import { tuningFor } from "./cow/tuning.ts";
 import { ViewServers } from "./cow/view-server.ts";
 import { DelayTarget, type DelayOptions } from "./delay.ts";
 import { ErrorTarget, type ErrorOptions } from "./error.ts";
@@ -67,8 +67,7 @@ export interface StackOptions {
 export function openTarget(options: StackOptions, context: QueueContext): Target {
   const { cow, filters } = options;
   if (cow === null) return withFilters(filters, openStored(options, context), context);
-  const tuning = tuningFor(cow.blockBytes);
-  const target = openCopied(cow, tuning, openStored(options, belowCow(context, tuning)), context);
+  const target = openCopying(options, cow, context);
   const views = new ViewServers(target.reader, context);
   const top = withFilters(filters, target, context);
   // Orders go past the filters, which know of requests alone.
@@ -80,7 +79,10 @@ function withFilters(filters: readonly FilterOptions[], bottom: Target, context:
   return filters.reduceRight((next, filter) => openFilter(filter, next, context), bottom);
 }
 
-function openCopied(cow: CowStackOptions, tuning: Tuning, next: Target, context: QueueContext): CowTarget {
+/** Copy-on-write, and all that lies below it. */
+export function openCopying(options: StackOptions, cow: CowStackOptions, context: QueueContext): CowTarget {
+  const tuning = tuningFor(cow.blockBytes);
+  const next = openStored(options, belowCow(context, tuning));
   const file = new ByteFile(cow.plainFd);
   const setup = {
     file: context.useFile(cow.fd),

@@ -84,6 +84,12 @@ test("POST /v1/resize takes a size in bytes, or none", async (t) => {
   t.deepEqual(volume.calls, ["resize 4096", "resize undefined"]);
 });
 
+test("POST /v1/rollback takes the name of a snapshot", async (t) => {
+  const { socketPath, volume } = await serving(t);
+  t.is((await send(socketPath, "POST", "/v1/rollback", '{"snapshot":"monday"}')).text, '{"stopped":true}\n');
+  t.deepEqual(volume.calls, ["roll back monday"]);
+});
+
 const REFUSED = [
   ["GET", "/", undefined, 404, "ENOENT"],
   ["GET", "/v1/status/", undefined, 404, "ENOENT"],
@@ -94,6 +100,7 @@ const REFUSED = [
   ["POST", "/v1/stop", "[]", 400, "EREQUEST"],
   ["POST", "/v1/stop", '{"force":1}', 400, "EREQUEST"],
   ["POST", "/v1/stop", '{"forced":true}', 400, "EREQUEST"],
+  ["POST", "/v1/rollback", undefined, 400, "EREQUEST"],
   ["POST", "/v1/resize", '{"sizeBytes":"1GiB"}', 400, "EREQUEST"],
   ["POST", "/v1/resize", '{"sizeBytes":-1}', 400, "EREQUEST"],
   ["POST", "/v1/resize", '{"sizeBytes":1e300}', 400, "EREQUEST"],

@@ -235,6 +235,11 @@ export class SampleVolume implements ControlledVolume {
   /** What is given for originals. */
   originals: (recordBytes: number, from: number) => AsyncIterable<Uint8Array> = () => Readable.from([]);
 
+  async rollBack(snapshot: string): Promise<void> {
+    this.#note(`roll back ${snapshot}`);
+    return Promise.resolve();
+  }
+
   async stop(force: boolean): Promise<void> {
     this.#note(`stop ${force}`);
     return Promise.resolve();

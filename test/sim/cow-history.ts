@@ -5,13 +5,16 @@
  * The oracle of a point: it shows exactly what the volume would have shown when it was taken, had everything that was under
  * way then come to its end, and goes on showing it whatever is written, or dies, afterwards. The oracle of a volume that is
  * held back: nothing that comes meanwhile reaches it, nor is answered, so that no point that is taken shows it.
+ * The oracle of a rollback: in the end, however often it had to be begun, the volume shows what the point shows.
  */
 import { FileTarget } from "../../src/targets/file.ts";
 import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow/cow-target.ts";
+import type { Point } from "../../src/targets/cow/catalog.ts";
 import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
 import type { PointKind } from "../../src/targets/cow/catalog.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
 import { openCow } from "../../src/targets/cow/open-cow.ts";
+import { Rollback, type RollbackResult } from "../../src/targets/cow/rollback.ts";
 import { createStore } from "../../src/targets/cow/store-file.ts";
 import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
 import { SimDisk } from "./disk.ts";
@@ -110,6 +113,11 @@ export class CowHistory implements Layer {
   readonly #holds: Random;
   /** How often, per turn, that begins. */
   readonly #holdShare: number;
+  /** How often a life begins with a rollback. */
+  readonly #rollbackShare: number;
+  /** What is to be rolled back to, until it has been: kept over the lives. */
+  #rollingBackTo: string | undefined;
+  #rollbacks = 0;
   readonly #disk: SimDisk;
   readonly #storage: SimMemory;
   readonly #host: Host;
@@ -150,6 +158,8 @@ export class CowHistory implements Layer {
     heldBack: 0,
     pointsHeld: 0,
     bulks: 0,
+    rollbacks: 0,
+    rollbacksBegunAgain: 0,
   };
 
   constructor(seed: number, verbose: boolean, { hasBulkCopies = false } = {}) {
@@ -158,6 +168,7 @@ export class CowHistory implements Layer {
     this.#plan = planOf(this.#random);
     this.#holds = new Random(seed ^ 0x401d);
     this.#holdShare = this.#holds.pick([0, 0, 0.02]);
+    this.#rollbackShare = this.#holds.pick([0, 0, 0.6]);
     this.#disk = new SimDisk(this.#plan.sectors);
     this.#storage = new SimMemory(SECTOR_BYTES, () => this.#step());
     const habits = {
@@ -226,6 +237,7 @@ export class CowHistory implements Layer {
     this.#stepsLeft = isLast ? 0 : 10 + random.below(600);
     try {
       const engine = this.#start(world);
+      if (this.#rollbackShare > 0) this.#maybeRollBack(engine, world);
       if (isLast || random.chance(0.3)) this.#verify(engine, world);
       const turns = isLast ? LAST_TURNS : random.chance(0.2) ? random.below(200) : Infinity;
       for (let turn = 0; turn < turns; turn++) this.#turn(engine, world);
@@ -557,6 +569,65 @@ export class CowHistory implements Layer {
     }
   }
 
+  /** Before the host comes: begins a rollback, or goes on with the one that a death has interrupted. */
+  #maybeRollBack(engine: CowTarget, world: World): void {
+    if (this.#rollingBackTo === undefined) {
+      if (this.#host.inFlight > 0 || !this.#holds.chance(this.#rollbackShare)) return;
+      // A copy's point does not keep what the copy has behind it.
+      const taken = [...this.#expected.values()].filter(({ state, kind }) => state === "taken" && kind === "snapshot");
+      if (taken.length === 0) return;
+      this.#rollingBackTo = this.#holds.pick(taken).name;
+      this.#rollbacks++;
+    } else this.reached.rollbacksBegunAgain++;
+    const expected = this.#expected.get(this.#rollingBackTo);
+    const point = engine.points.find(({ name }) => name === this.#rollingBackTo);
+    // The store had failed: nothing is left to roll back to.
+    if (expected?.state !== "taken" || point === undefined) {
+      this.#rollingBackTo = undefined;
+      return;
+    }
+    this.#tell(() => `roll back to ${point.name}`);
+    const before = this.#disk.current.slice();
+    for (let sector = 0; sector < this.#plan.sectors; sector++) {
+      this.#host.oracle.begin(sector, 1, -this.#rollbacks, expected.shows[sector] as number, false);
+    }
+    const result = this.#rollBack(engine, world, point);
+    this.#tell(() => `rolled back: ${JSON.stringify(result)}`);
+    this.#lookAtPoints();
+    if (result === "done") {
+      this.#rollingBackTo = undefined;
+      this.reached.rollbacks++;
+      this.#host.oracle.acknowledge(0, this.#plan.sectors, true);
+      const wrong = this.#disk.current.findIndex((sequence, sector) => sequence !== expected.shows[sector]);
+      if (wrong >= 0) throw new Error(`after a rollback to ${point.name} sector ${wrong} is another`);
+    } else if (result.failed === "impossible") {
+      this.#rollingBackTo = undefined;
+      const wrong = this.#disk.current.findIndex((sequence, sector) => sequence !== before[sector]);
+      if (wrong >= 0) throw new Error(`a rollback that was impossible has changed sector ${wrong}`);
+    } else if (this.#plan.faults.failures === 0) throw new Error(`a rollback is incomplete: ${result.errno}`);
+    else throw new Death("a daemon that cannot roll back does not serve");
+  }
+
+  #rollBack(engine: CowTarget, world: World, point: Point): RollbackResult {
+    const requests = Array.from({ length: 3 }, (_, slot) => {
+      const memory = world.memory(MAX_SECTORS * SECTOR_BYTES);
+      return new Request(slot, new Uint8Array(memory.buffer), memory.address);
+    });
+    let result: RollbackResult | undefined;
+    const full = engine.points.filter(({ state }) => state === "full").length;
+    const { blockBytes } = this.#layout.geometry;
+    new Rollback(engine, point, blockBytes, requests).start((found) => (result = found));
+    while (result === undefined) {
+      world.endBatch();
+      if (world.isIdle) throw new Error("a rollback never ends");
+      world.complete();
+    }
+    world.endBatch();
+    if (engine.points.filter(({ state }) => state === "full").length > full)
+      throw new Error("a rollback has cost a point");
+    return result;
+  }
+
   /** Reads every point whole. */
   #verify(engine: CowTarget, world: World): void {
     for (const expected of this.#snapshots()) {
@@ -600,11 +671,15 @@ export class CowHistory implements Layer {
       this.#views.some((view) => view !== undefined) ||
       this.#asked > 0 ||
       this.#outside?.isBusy === true ||
-      // The last daemon sees a copy through.
-      (isLast && this.#outside?.isActive === true);
+      isOutsideActive();
+    // The last daemon sees a copy through.
+    const isOutsideActive = (): boolean => isLast && this.#outside?.isActive === true;
+    world.endBatch();
     for (let rounds = 0; isBusy(); rounds++) {
-      if (rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
       if (isLast) this.#outside?.turn(engine);
+      // A queue waits for a completion: where none is under way, there is no next batch.
+      if ((world.isIdle && isBusy() && !isOutsideActive()) || rounds > 100_000)
+        throw new Error(`${this.#host.inFlight} requests are never answered`);
       if (!world.isIdle) world.complete();
       world.endBatch();
     }

@@ -23,6 +23,7 @@ const REACHED = {
     "relocated",
     "torn",
     "pointsHeld",
+    "rollbacks",
   ],
   bulk: ["powerCuts", "kills", "cleanStops", "givenUp", "relocated", "torn", "bulks"],
 } as const;

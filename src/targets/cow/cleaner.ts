@@ -59,6 +59,12 @@ export class Cleaner implements CompletionHandler {
     return this.#isReading;
   }
 
+  /** Room can be made for so many more, in the long run. */
+  canMake(blocks: number): boolean {
+    const { segments, slotsPerSegment } = this.#store.layout.geometry;
+    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED) * slotsPerSegment;
+  }
+
   /** Some room can be made, even if it is little. */
   get canGain(): boolean {
     return this.#victim >= 0 || this.#candidate(LITTLE_GAIN) >= 0;
@@ -88,7 +94,10 @@ export class Cleaner implements CompletionHandler {
     const isEmpty = !segments.isSealed(this.#victim) || segments.wanted(this.#victim) === 0;
     // What could not be taken, or not be written, is still where it was.
     const isOver = (this.#next === positions || !hasSlots()) && this.#mover.isIdle;
-    if (isEmpty || isOver) this.#victim = -1;
+    if (!isEmpty && !isOver) return;
+    this.#victim = -1;
+    // At once: where all that is under way waits for room, there is no next batch.
+    this.#choose(isShort);
   }
 
   #choose(isShort: boolean): void {

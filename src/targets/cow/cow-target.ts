@@ -107,6 +107,8 @@ export class CowTarget implements Target, Layer {
   #rescanned = 0;
   #isShort = false;
   #isGivingUp = false;
+  /** Epoch of a point that is not given up for want of room; 0 for none. */
+  #spared = 0;
   #isFailed = false;
   /** The owner wants nothing to go on but reads. */
   #isHeldBack = false;
@@ -297,7 +299,7 @@ export class CowTarget implements Target, Layer {
     if (!this.#isShort || this.#setup.fullPolicy === "stall") return;
     const isBusy = this.#isGivingUp || this.#sweeper.isRunning || !this.#mover.isIdle || this.#cleaner.canGain;
     if (isBusy) return;
-    const oldest = this.#points.oldestValid;
+    const oldest = this.#points.oldestValid(this.#spared);
     if (oldest !== undefined) this.#giveUp("full", (point) => point === oldest);
   }
 
@@ -434,6 +436,17 @@ export class CowTarget implements Target, Layer {
         done(result);
       }
     });
+  }
+
+  /** Where room is wanted, other points are given up before this one; 0 for none. */
+  spare(epoch: number): void {
+    this.#spared = epoch;
+  }
+
+  /** Whether these blocks can be overwritten without a point being given up for want of room. Blocks may be told twice. */
+  hasRoomFor(blocks: Float64Array): boolean {
+    const missing = blocks.reduce((count, block) => count + (this.#isBlockSettled(block) ? 0 : 1), 0);
+    return missing === 0 || this.#cleaner.canMake(missing);
   }
 
   /** From now on overwrites and flushes wait, in their order, until `letGo`. What has gone on already comes to its end. */

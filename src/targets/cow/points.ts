@@ -72,8 +72,9 @@ export class Points {
     this.#changed();
   }
 
-  get oldestValid(): Point | undefined {
-    return this.#all.find((point) => point.state === "valid");
+  /** The oldest that is valid, and another than the one of this epoch. */
+  oldestValid(spared: number): Point | undefined {
+    return this.#all.find(({ state, epoch }) => state === "valid" && epoch !== spared);
   }
 
   #changed(): void {
