@@ -62,7 +62,8 @@ export class Cleaner implements CompletionHandler {
   /** Room can be made for so many more, in the long run. */
   canMake(blocks: number): boolean {
     const { segments, slotsPerSegment } = this.#store.layout.geometry;
-    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED) * slotsPerSegment;
+    // Beside those that are reserved one is open, and nothing is gained of it.
+    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED - 1) * slotsPerSegment;
   }
 
   /** Some room can be made, even if it is little. */
