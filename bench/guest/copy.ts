@@ -95,6 +95,7 @@ async function copyUnderLoad(case_: CopyCase): Promise<{ writes: number; moved: 
     segmentBytes: 2 ** 20,
     order: case_.order,
     bytesPerSecond: COPY_BYTES_PER_SECOND,
+    recordBytes: null,
     force: false,
     staged: false,
   });

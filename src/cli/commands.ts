@@ -9,6 +9,7 @@ import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from "../nvram/nvram-file.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { removeDevice } from "../ublk/devices.ts";
 import { UblkError } from "../ublk/errors.ts";
+import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
 import { kernelFeatures } from "./features.ts";
 import { takeInventory } from "./inventory.ts";
@@ -320,6 +321,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     )
     .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
     .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
+    .command("bulk <action>", "copies of a running volume by any program", (command) =>
+      bulkCommands(command, json, act),
+    )
     .command(
       "features",
       "what this kernel's ublk can, and what sluice uses of it",

@@ -8,10 +8,11 @@ import { formatSize, parseSize } from "../control/sizes.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
-import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+import { page, recordArgument, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 
 const SEGMENT = "1MiB";
 const WATCH_MS = 1_000;
+const STDOUT = "-";
 
 function withCopy<T>(command: Argv<T>): Argv<T & { name: string; copy: string }> {
   return withName(command).positional("copy", { type: "string", demandOption: true, describe: "name of the copy job" });
@@ -31,7 +32,7 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
             type: "string",
             array: true,
             demandOption: true,
-            describe: "files or block devices: each gets the whole volume, which is read once",
+            describe: "files or block devices: each gets the whole volume, which is read once; - with --stream: stdout",
           }),
           "copy start NAME DESTINATION... [OPTION]...",
           [
@@ -42,6 +43,7 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
           ["$0 copy start data /backup/data.img", "a file, which stays sparse"],
           ["$0 copy start data /dev/vg/copy --order hot-first", "a device; what is written most comes first"],
           ["$0 copy start data /backup/data.img --limit 50MiB", "at most 50 MiB a second"],
+          ["$0 copy start data - --stream | zstd > data.zst", "a stream of checked records"],
         )
           .option("as", { type: "string", requiresArg: true, describe: "name of the job (default: copy-N)" })
           .option("segment", {
@@ -52,19 +54,70 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
           })
           .option("order", { choices: COPY_ORDERS, default: "linear" as const, describe: "what comes first" })
           .option("limit", { type: "string", requiresArg: true, describe: "bytes a second, such as 50MiB" })
+          .option("stream", {
+            type: "boolean",
+            default: false,
+            describe: "write one sequential pass of checked records, for tape, objects or pipes, and no image",
+          })
+          .option("record", {
+            type: "string",
+            requiresArg: true,
+            describe: "size of each record of a stream, 4KiB to 16MiB (default: 1MiB)",
+          })
           .option("force", { type: "boolean", default: false, describe: "overwrite files that exist" })
           .option("stage", { type: "boolean", default: false, describe: "only prepare it: see copy release" }),
-      act(async ({ name, destination, as, segment, order, limit, force, stage }) => {
-        printRow(
-          await askCopyStart(volumeName(name), {
-            name: as,
-            destinations: destination.map((path) => resolve(path)),
-            segmentBytes: sizeArgument(segment) as number,
-            order,
-            bytesPerSecond: sizeArgument(limit) ?? null,
-            force,
-            staged: stage,
-          }),
+      act(async ({ name, destination, as, segment, order, limit, stream, record, force, stage }) => {
+        const wanted = {
+          name: as,
+          destinations: destination.map((path) => resolve(path)),
+          segmentBytes: sizeArgument(segment) as number,
+          order,
+          bytesPerSecond: sizeArgument(limit) ?? null,
+          recordBytes: stream ? recordArgument(record) : null,
+          force,
+          staged: stage,
+        };
+        if (!destination.includes(STDOUT)) printRow(await askCopyStart(volumeName(name), wanted));
+        else if (stream && !stage && destination.length === 1) {
+          await (await streams()).streamToStdout(volumeName(name), wanted);
+        } else
+          throw new UblkError("EUSAGE", `"-" is for one stream that begins at once: give --stream, and nothing else`);
+      }),
+    )
+    .command(
+      "restore <stream> <device>",
+      "write a device or a file from a stream",
+      (restore) =>
+        page(
+          restore
+            .positional("stream", { type: "string", demandOption: true, describe: "file of the stream; -: stdin" })
+            .positional("device", { type: "string", demandOption: true, describe: "device, or file, which is made" }),
+          "copy restore STREAM DEVICE",
+          ["Writes what a stream holds to its places, and checks each record before. Needs no daemon."],
+          ["zstd -dc data.zst | $0 copy restore - /dev/vdb", "all that the device holds is lost"],
+        ),
+      act(async ({ stream, device }) => {
+        const done = await (await streams()).restoreStream(stream, device);
+        print(json, done, () => `${device} is what ${done.volume} was at ${done.time}`);
+      }),
+    )
+    .command(
+      "verify <stream>",
+      "check every byte of a stream",
+      (verify) =>
+        page(
+          verify.positional("stream", { type: "string", demandOption: true, describe: "file of the stream; -: stdin" }),
+          "copy verify STREAM",
+          [
+            "Reads a stream to its end; says which record is the first that is damaged, cut or missing. Needs no daemon.",
+          ],
+        ),
+      act(async ({ stream }) => {
+        const found = await (await streams()).checkStream(stream);
+        print(
+          json,
+          found,
+          () => `whole: ${found.volume} at ${found.time}, ${formatSize(found.volumeBytes)} in ${found.records} records`,
         );
       }),
     )
@@ -182,8 +235,14 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
         print(json, { cancelled: copy }, () => `${copy} is cancelled`);
       }),
     )
-    .demandCommand(1, "name an action: start, release, list, show, watch, prioritize, limit, pause, resume or cancel");
+    .demandCommand(
+      1,
+      "name an action: start, release, list, show, watch, prioritize, limit, pause, resume, cancel, restore or verify",
+    );
 }
+
+/** Other commands are done sooner without it. */
+const streams = (): Promise<typeof import("./copy-stream.ts")> => import("./copy-stream.ts");
 
 function parseRange(text: string): { offset: number; length: number } {
   const [offset, length, ...rest] = text.split("+").map((part) => parseSize(part));

@@ -2,7 +2,10 @@
 import type { Argv } from "yargs";
 import { parseSize } from "../control/sizes.ts";
 import { configFile } from "../control/config.ts";
+import { isRecordSize } from "../copy/stream-format.ts";
 import { UblkError } from "../ublk/errors.ts";
+
+const RECORD_BYTES = 2 ** 20;
 
 /** What a command does, unless its line is only being completed. */
 export type Act = <A>(action: (given: A) => unknown) => (given: A) => Promise<void>;
@@ -37,4 +40,11 @@ export function sizeArgument(text: string | undefined): number | undefined {
 /** Commands that talk to a daemon mean a volume by its name; the name is checked like that of a file. Throws ConfigError. */
 export function volumeName(name: string): string {
   return configFile(name).name;
+}
+
+/** The size of a stream's records, `--record`. Throws EUSAGE. */
+export function recordArgument(text: string | undefined): number {
+  const bytes = sizeArgument(text) ?? RECORD_BYTES;
+  if (isRecordSize(bytes)) return bytes;
+  throw new UblkError("EUSAGE", `--record: wanted a power of two from 4KiB to 16MiB, found "${text ?? ""}"`);
 }

@@ -34,7 +34,7 @@ export class Progress implements Disposable {
   }
 
   #tell(doneBytes: number, totalBytes: number, what: string): void {
-    const tenth = Math.floor((doneBytes * TENTHS) / totalBytes);
+    const tenth = totalBytes === 0 ? TENTHS : Math.floor((doneBytes * TENTHS) / totalBytes);
     const line = `${tenth * TENTHS} %, ${what}`;
     if (line === this.#told) return;
     this.#told = line;
@@ -44,4 +44,13 @@ export class Progress implements Disposable {
   [Symbol.dispose](): void {
     this.#bar?.stop();
   }
+}
+
+/** To be told how many of the bytes are done; the bar goes with the last of them. */
+export function progressOf(what: string, totalBytes: number): (doneBytes: number) => void {
+  const progress = new Progress(true);
+  return (doneBytes) => {
+    progress.show(doneBytes, totalBytes, what);
+    if (doneBytes >= totalBytes) progress[Symbol.dispose]();
+  };
 }

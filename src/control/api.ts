@@ -23,19 +23,31 @@
  *     POST /v1/copies/prioritize   { "name": string, "offset": number, "length": number }        CopyRow
  *     POST /v1/copies/remainder    { "name": string }                     CopyRemainder
  *     POST /v1/copies/cancel       { "name": string }
+ *     GET  /v1/bulk      BulkStatus; 404 where there is no bulk copy, or no store for originals, as for all of the following
+ *     POST /v1/bulk/begin                                                 BulkStatus
+ *     POST /v1/bulk/mark                                                  BulkStatus
+ *     POST /v1/bulk/end-cow                                               BulkStatus
+ *     POST /v1/bulk/originals { "recordBytes": number, "from": number }   the stream (docs/stream-format.md), from a record on
+ *     POST /v1/bulk/drop      { "stream": string }                        of that stream only; without it: whichever there is
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
- * An error is { "error": { "code", "message" } }. Bodies are bounded; whatever else comes is refused.
+ * An error is { "error": { "code", "message" } }; one that comes in the middle of a stream ends it, and is in its trailer
+ * "sluice-error". Bodies are bounded; whatever else comes is refused.
  */
 import { chmod, mkdir, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
+import { isRecordSize } from "../copy/stream-format.ts";
 import type { NewCopy } from "./copies.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
+import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
+import { log } from "./log.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -70,6 +82,16 @@ export interface ControlledCopies {
   cancel(name: string): Promise<void>;
 }
 
+/** The bulk copy of a volume. */
+export interface ControlledBulk {
+  status(): Promise<BulkStatus>;
+  begin(): Promise<BulkStatus>;
+  mark(): Promise<BulkStatus>;
+  endCow(): Promise<BulkStatus>;
+  originals(recordBytes: number, from: number): Promise<AsyncIterable<Uint8Array>>;
+  drop(stream: string | undefined): Promise<void>;
+}
+
 /** The volume behind the API. */
 export interface ControlledVolume {
   status(): VolumeStatus;
@@ -81,6 +103,8 @@ export interface ControlledVolume {
   rollBack(snapshot: string): Promise<void>;
   /** Throws ENOENT where the volume has no store for originals. */
   readonly copies: ControlledCopies;
+  /** Throws ENOENT where the volume has no store for it. */
+  readonly bulk: ControlledBulk;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -118,14 +142,20 @@ const copyBody = z.strictObject({
   segmentBytes: z.int().positive(),
   order: z.enum(COPY_ORDERS),
   bytesPerSecond: z.int().positive().nullable(),
+  recordBytes: z.int().refine(isRecordSize).nullable(),
   force: z.boolean(),
   staged: z.boolean(),
 });
 const limitBody = z.strictObject({ name: z.string(), bytesPerSecond: z.int().positive().nullable() });
 const rangeBody = z.strictObject({ name: z.string(), offset: z.int().nonnegative(), length: z.int().positive() });
+const originalsBody = z.strictObject({ recordBytes: z.int().positive(), from: z.int().nonnegative().default(0) });
+const dropBody = z.strictObject({ stream: z.string().optional() });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
-type Handler = (body: unknown, volume: ControlledVolume) => Promise<{ type: string; text: string }>;
+type Answer =
+  | { readonly type: string; readonly text: string }
+  | { readonly type: string; readonly stream: AsyncIterable<Uint8Array> };
+type Handler = (body: unknown, volume: ControlledVolume) => Promise<Answer>;
 
 const json = (value: unknown): { type: string; text: string } => ({
   type: "application/json",
@@ -227,6 +257,22 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
       return json({ cancelled: true });
     },
   },
+  "/v1/bulk": { GET: async (_body, volume) => json(await volume.bulk.status()) },
+  "/v1/bulk/begin": { POST: async (_body, volume) => json(await volume.bulk.begin()) },
+  "/v1/bulk/mark": { POST: async (_body, volume) => json(await volume.bulk.mark()) },
+  "/v1/bulk/end-cow": { POST: async (_body, volume) => json(await volume.bulk.endCow()) },
+  "/v1/bulk/originals": {
+    POST: async (body, volume) => {
+      const { recordBytes, from } = checked(originalsBody, body);
+      return { type: "application/octet-stream", stream: await volume.bulk.originals(recordBytes, from) };
+    },
+  },
+  "/v1/bulk/drop": {
+    POST: async (body, volume) => {
+      await volume.bulk.drop(checked(dropBody, body).stream);
+      return json({ dropped: true });
+    },
+  },
   "/v1/stop": {
     POST: async (body, volume) => {
       await volume.stop(checked(stopBody, body).force);
@@ -272,13 +318,30 @@ async function answer(request: IncomingMessage, response: ServerResponse, volume
     const handler = route[request.method ?? ""];
     if (handler === undefined)
       throw new UblkError("EMETHOD", `${request.url ?? ""} takes ${Object.keys(route).join(", ")}`);
-    const { type, text } = await handler(await readBody(request), volume);
-    response.writeHead(200, { "content-type": type }).end(text);
+    const found = await handler(await readBody(request), volume);
+    response.writeHead(200, { "content-type": found.type });
+    if ("text" in found) response.end(found.text);
+    else await send(found.stream, response);
   } catch (error) {
     const code = codeOf(error) ?? "EINTERNAL";
     const body = JSON.stringify({ error: { code, message: messageOf(error) } });
     response.writeHead(STATUS_BY_CODE[code] ?? 500, { "content-type": "application/json" }).end(`${body}\n`);
   }
+}
+
+/** An error in the middle goes into the trailer: the status is on its way already. */
+async function send(stream: AsyncIterable<Uint8Array>, response: ServerResponse): Promise<void> {
+  const told = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      yield* stream;
+    } catch (error) {
+      const failure = { code: codeOf(error) ?? "EINTERNAL", message: messageOf(error) };
+      response.addTrailers({ [ERROR_TRAILER]: encodeURIComponent(JSON.stringify(failure)) });
+    }
+  };
+  await pipeline(Readable.from(told()), response).catch((error: unknown) => {
+    log("debug", `Whoever asked for a stream has gone: ${messageOf(error)}`);
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {

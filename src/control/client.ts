@@ -1,6 +1,7 @@
 /** The other end of the control API: what the command asks a daemon. */
-import { request } from "node:http";
+import { request, type ClientRequest, type IncomingMessage } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { socketPath } from "./paths.ts";
 import type { NewCopy } from "./copies.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
@@ -15,37 +16,59 @@ interface Failure {
   readonly error?: { readonly code: string; readonly message: string };
 }
 
+/** Who listens is asked; gives the answer, whose body is still to come. */
+function open(name: string, method: "GET" | "POST", path: string, body: unknown): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing: ClientRequest = request(
+      { socketPath: socketPath(name), method, path, timeout: DEADLINE_MS },
+      resolve,
+    );
+    outgoing.on("timeout", () => outgoing.destroy(new UblkError("ETIMEDOUT", `The daemon of ${name} does not answer`)));
+    outgoing.on("error", reject);
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const part of response.setEncoding("utf8") as AsyncIterable<string>) text += part;
+  return text;
+}
+
+function explain(name: string, cause: unknown): UblkError {
+  if (cause instanceof UblkError) return cause;
+  const code = codeOf(cause);
+  if (code === "ENOENT" || code === "ECONNREFUSED") {
+    return new UblkError("ENOTRUNNING", `Volume ${name} is not running: start it with "sluice up ${name}"`, { cause });
+  }
+  if (code === "EACCES") {
+    return new UblkError("EACCES", `No right to talk to the daemon of ${name}: run as root`, { cause });
+  }
+  // A daemon that stops closes the connections that it has not looked at yet.
+  if (code === "EPIPE" || code === "ECONNRESET") {
+    return new UblkError("EGONE", `The daemon of ${name} ended while it was being asked`, { cause });
+  }
+  return new UblkError(code ?? "EAPI", `Cannot talk to the daemon of ${name}: ${messageOf(cause)}`, { cause });
+}
+
+function refusal(name: string, status: number, text: string): UblkError {
+  const { error } = JSON.parse(text) as Failure;
+  return new UblkError(error?.code ?? "EAPI", error?.message ?? `The daemon of ${name} answered ${status}`);
+}
+
 /**
  * Gives the body of a good answer. Throws ENOTRUNNING where no daemon listens, EGONE where it ended without an answer,
  * and what the daemon answered, with its code, otherwise.
  */
 export async function ask(name: string, method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
-  const text = await new Promise<{ status: number; text: string }>((resolve, reject) => {
-    const outgoing = request({ socketPath: socketPath(name), method, path, timeout: DEADLINE_MS }, (response) => {
-      let received = "";
-      response.setEncoding("utf8").on("data", (part: string) => (received += part));
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text: received }));
-      response.on("error", reject);
-    });
-    outgoing.on("timeout", () => outgoing.destroy(new UblkError("ETIMEDOUT", `The daemon of ${name} does not answer`)));
-    outgoing.on("error", reject);
-    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
-  }).catch((cause: unknown) => {
-    if (cause instanceof UblkError) throw cause;
-    const code = codeOf(cause);
-    if (code === "ENOENT" || code === "ECONNREFUSED") {
-      throw new UblkError("ENOTRUNNING", `Volume ${name} is not running: start it with "sluice up ${name}"`, { cause });
-    }
-    if (code === "EACCES")
-      throw new UblkError("EACCES", `No right to talk to the daemon of ${name}: run as root`, { cause });
-    // A daemon that stops closes the connections that it has not looked at yet.
-    if (code === "EPIPE" || code === "ECONNRESET")
-      throw new UblkError("EGONE", `The daemon of ${name} ended while it was being asked`, { cause });
-    throw new UblkError(code ?? "EAPI", `Cannot talk to the daemon of ${name}: ${messageOf(cause)}`, { cause });
-  });
-  if (text.status === 200) return text.text;
-  const { error } = JSON.parse(text.text) as Failure;
-  throw new UblkError(error?.code ?? "EAPI", error?.message ?? `The daemon of ${name} answered ${text.status}`);
+  try {
+    const response = await open(name, method, path, body);
+    const text = await textOf(response);
+    if (response.statusCode === 200) return text;
+    throw refusal(name, response.statusCode ?? 0, text);
+  } catch (cause) {
+    throw explain(name, cause);
+  }
 }
 
 export async function askStatus(name: string): Promise<VolumeStatus> {
@@ -103,6 +126,33 @@ export async function askCopyRemainder(name: string, copy: string): Promise<Copy
 
 export async function askCopyCancel(name: string, copy: string): Promise<void> {
   await ask(name, "POST", "/v1/copies/cancel", { name: copy });
+}
+
+export async function askBulk(name: string): Promise<BulkStatus> {
+  return JSON.parse(await ask(name, "GET", "/v1/bulk")) as BulkStatus;
+}
+
+export async function askBulkAction(name: string, action: "begin" | "mark" | "end-cow"): Promise<BulkStatus> {
+  return JSON.parse(await ask(name, "POST", `/v1/bulk/${action}`)) as BulkStatus;
+}
+
+/** The stream of the originals, from a record on, as it comes. Throws as `ask`, also in the middle. */
+export async function* askBulkOriginals(name: string, recordBytes: number, from: number): AsyncGenerator<Uint8Array> {
+  try {
+    const response = await open(name, "POST", "/v1/bulk/originals", { recordBytes, from });
+    if (response.statusCode !== 200) throw refusal(name, response.statusCode ?? 0, await textOf(response));
+    yield* response as AsyncIterable<Uint8Array>;
+    const failure = response.trailers[ERROR_TRAILER];
+    if (failure === undefined) return;
+    const { code, message } = JSON.parse(decodeURIComponent(failure)) as { code: string; message: string };
+    throw new UblkError(code, message);
+  } catch (cause) {
+    throw explain(name, cause);
+  }
+}
+
+export async function askBulkDrop(name: string, stream: string | undefined): Promise<void> {
+  await ask(name, "POST", "/v1/bulk/drop", { stream });
 }
 
 export async function askStop(name: string, force: boolean): Promise<void> {

@@ -7,10 +7,13 @@
  */
 import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CopyJob, unitBytesFor, type CopyDestination, type CopySource, type Ended } from "../copy/copy-job.ts";
-import type { CopyRecord, CopyRecords } from "../copy/copy-record.ts";
+import { randomBytes } from "node:crypto";
+import { CopyJob, unitBytesFor, type CopySource, type Ended } from "../copy/copy-job.ts";
+import type { CopyRecord, CopyRecords, RecordedDestination } from "../copy/copy-record.ts";
 import { openDestination, type DestinationUse, type FileDestination } from "../copy/file-destination.ts";
 import type { CopyOrder } from "../copy/segment-list.ts";
+import { openStreamDestination, StreamDestination } from "../copy/stream-destination.ts";
+import { STREAM_ID_BYTES } from "../copy/stream-format.ts";
 import type { Point } from "../targets/cow/catalog.ts";
 import type { CowAnswer, CowOrder } from "../targets/cow/cow-orders.ts";
 import type { CowView } from "../targets/volume.ts";
@@ -39,15 +42,19 @@ export interface NewCopy {
   readonly segmentBytes: number;
   readonly order: CopyOrder;
   readonly bytesPerSecond: number | null;
+  /** Of the records of a stream; null for images. */
+  readonly recordBytes: number | null;
   /** What is at a destination is overwritten. */
   readonly force: boolean;
   /** It only begins when it is released. */
   readonly staged: boolean;
 }
 
+type Destination = FileDestination | StreamDestination;
+
 interface Live {
   readonly job: CopyJob;
-  readonly destinations: readonly FileDestination[];
+  readonly destinations: readonly Destination[];
   /** Since it began in this process, or went on after a pause. */
   since: { readonly ms: number; readonly copiedBytes: number };
 }
@@ -107,7 +114,8 @@ export class Copies {
   }
 
   #row({ record, live }: Entry): CopyRow {
-    const { name, state, error, destinations, volumeBytes, segmentBytes, order } = record;
+    const { name, state, error, volumeBytes, segmentBytes, order } = record;
+    const destinations = record.destinations.map(({ path }) => path);
     const copiedBytes =
       live?.job.copiedBytes ?? (record.state === "complete" ? record.volumeBytes : countBytes(record));
     const rate = live?.job.state === "running" ? rateOf(live, copiedBytes) : null;
@@ -154,7 +162,7 @@ export class Copies {
 
   async #newRecord(
     name: string,
-    { destinations, order, bytesPerSecond, segmentBytes, force }: NewCopy,
+    { destinations, order, bytesPerSecond, segmentBytes, recordBytes, force }: NewCopy,
   ): Promise<CopyRecord> {
     if (
       segmentBytes < SEGMENT_BYTES_MIN ||
@@ -183,7 +191,7 @@ export class Copies {
       segmentBytes: Math.max(segmentBytes, unitBytes),
       order,
       bytesPerSecond,
-      destinations: [...destinations],
+      destinations: destinations.map((path) => newDestination(path, recordBytes)),
       overwrites: force,
       copied: new Uint8Array(Math.ceil(Math.ceil(sizeBytes / unitBytes) / 8)),
     };
@@ -216,7 +224,7 @@ export class Copies {
   async #begin(staged: CopyRecord): Promise<CopyRow> {
     this.#checkLimit();
     const use = staged.overwrites ? "replace" : "new";
-    const destinations = await openAll(staged.destinations, staged.volumeBytes, use);
+    const destinations = await this.#openAll(staged, use);
     try {
       const { name, createdMs } = staged;
       const record = { ...staged, state: "running" } as const;
@@ -227,11 +235,30 @@ export class Copies {
       const entry: Entry = { record: { ...record, epoch: point.epoch }, live: undefined };
       this.#entries.set(name, entry);
       this.#run(entry, destinations);
-      log("info", `Copy job ${name} has begun: ${formatSize(record.volumeBytes)} to ${record.destinations.join(", ")}`);
+      log("info", `Copy job ${name} has begun: ${formatSize(record.volumeBytes)} to ${pathsOf(record)}`);
       return this.#row(entry);
     } catch (error) {
       await closeAll(destinations);
       await this.#records.remove(staged.name);
+      throw error;
+    }
+  }
+
+  async #openAll(record: CopyRecord, use: DestinationUse): Promise<Destination[]> {
+    const opened: Destination[] = [];
+    try {
+      for (const { path, stream } of record.destinations) {
+        if (stream === null) opened.push(await openDestination(path, record.volumeBytes, use));
+        else {
+          const { volumeBytes, createdMs } = record;
+          const id = Buffer.from(stream.id, "hex");
+          const start = { stream: id, volume: this.#volume, volumeBytes, createdMs, content: "copy" } as const;
+          opened.push(await openStreamDestination(path, use, start, stream.recordBytes, stream));
+        }
+      }
+      return opened;
+    } catch (error) {
+      await closeAll(opened);
       throw error;
     }
   }
@@ -245,14 +272,16 @@ export class Copies {
     );
   }
 
-  #run(entry: Entry, destinations: readonly FileDestination[]): void {
+  #run(entry: Entry, destinations: readonly Destination[]): void {
     const { name, epoch, volumeBytes, unitBytes, segmentBytes, order, bytesPerSecond, copied } = entry.record;
     const job = new CopyJob(
       { volumeBytes, unitBytes, segmentBytes, order, bytesPerSecond, copied },
       {
         source: this.#source(epoch as number),
-        destinations: destinations satisfies readonly CopyDestination[],
-        journal: { save: (bits, ended) => this.#save(entry, { copied: bits }, ended) },
+        destinations,
+        journal: {
+          save: (copied, ended) => this.#save(entry, { copied, destinations: marked(entry, destinations) }, ended),
+        },
         clock: { nowMs: () => performance.now(), after: (ms, then) => void setTimeout(then, ms) },
       },
     );
@@ -396,7 +425,7 @@ export class Copies {
   }
 
   async #recoverOne(entry: Entry, point: Point | undefined): Promise<void> {
-    const { name, state, epoch, destinations, volumeBytes } = entry.record;
+    const { name, state, epoch } = entry.record;
     this.#entries.set(name, entry);
     if (state === "staged" || state === "complete") return;
     if (point === undefined && isWhole(entry.record)) {
@@ -407,7 +436,7 @@ export class Copies {
       if (point === undefined || (epoch !== null && epoch !== point.epoch))
         throw new UblkError("ECOPY", "its point is gone");
       if (point.state !== "valid") throw new UblkError("ECOPY", `what it needs was given up (${point.state})`);
-      const opened = await openAll(destinations, volumeBytes, "resume");
+      const opened = await this.#openAll(entry.record, "resume");
       entry.record = { ...entry.record, epoch: point.epoch, state: state === "failed" ? "running" : state };
       this.#run(entry, opened);
       log("info", `Copy job ${name} goes on`);
@@ -447,9 +476,27 @@ function isWhole(record: CopyRecord): boolean {
   return countBytes(record) === record.volumeBytes;
 }
 
+function pathsOf({ destinations }: CopyRecord): string {
+  return destinations.map(({ path }) => path).join(", ");
+}
+
+function newDestination(path: string, recordBytes: number | null): RecordedDestination {
+  const id = randomBytes(STREAM_ID_BYTES).toString("hex");
+  return { path, stream: recordBytes === null ? null : { id, recordBytes, records: 0, payloadBytes: 0 } };
+}
+
+/** How far the streams are, beside what is copied. */
+function marked({ record }: Entry, destinations: readonly Destination[]): RecordedDestination[] {
+  return record.destinations.map((recorded, index) => {
+    const destination = destinations[index];
+    if (recorded.stream === null || !(destination instanceof StreamDestination)) return recorded;
+    return { ...recorded, stream: { ...recorded.stream, ...destination.mark } };
+  });
+}
+
 /** That they can be used when the job begins is seen when it is staged, as well as it can be. */
 async function checkDestinations({ destinations, overwrites }: CopyRecord): Promise<void> {
-  for (const path of destinations) {
+  for (const { path } of destinations) {
     const found = await stat(path).catch(() => undefined);
     if (found?.isFile() === true && !overwrites) {
       throw new UblkError("EEXIST", `Destination ${path} exists already: name another, or overwrite it with --force`);
@@ -457,17 +504,6 @@ async function checkDestinations({ destinations, overwrites }: CopyRecord): Prom
   }
 }
 
-async function openAll(paths: readonly string[], bytes: number, use: DestinationUse): Promise<FileDestination[]> {
-  const opened: FileDestination[] = [];
-  try {
-    for (const path of paths) opened.push(await openDestination(path, bytes, use));
-    return opened;
-  } catch (error) {
-    await closeAll(opened);
-    throw error;
-  }
-}
-
-async function closeAll(destinations: readonly FileDestination[]): Promise<void> {
+async function closeAll(destinations: readonly Destination[]): Promise<void> {
   for (const destination of destinations) await destination[Symbol.asyncDispose]();
 }

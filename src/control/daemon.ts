@@ -15,6 +15,7 @@ import { messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
+import { BulkCopy } from "./bulk.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
 import { Copies } from "./copies.ts";
@@ -66,7 +67,8 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const copies =
     volume.cow === null ? null : new Copies(config.name, volume.cow, device, new CopyRecords(copiesPath(config.name)));
   await copies?.recover();
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies }).run();
+  const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device);
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies, bulk }).run();
   await forget(config.name);
   await volume.discardStore();
 }
@@ -182,6 +184,7 @@ interface How {
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
   readonly copies: Copies | null;
+  readonly bulk: BulkCopy | null;
 }
 
 /** A volume while it is served. */
@@ -285,6 +288,11 @@ class VolumeService implements ControlledVolume {
   /** Throws ENOENT where there are none. */
   get copies(): Copies {
     return this.#how.copies ?? this.#missStore();
+  }
+
+  /** Throws ENOENT where there can be none. */
+  get bulk(): BulkCopy {
+    return this.#how.bulk ?? this.#missStore();
   }
 
   #missStore(): never {

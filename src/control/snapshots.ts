@@ -5,16 +5,17 @@
  * daemon finds it by its mark and takes it over.
  */
 import { closeSync } from "node:fs";
-import type { CowAnswer, CowOrder, ViewBridge } from "../targets/cow/cow-orders.ts";
+import type { CowOrder, ViewBridge } from "../targets/cow/cow-orders.ts";
 import type { Point } from "../targets/cow/catalog.ts";
 import { newViewBridge, viewSource } from "../targets/cow/view-source.ts";
 import type { CowView } from "../targets/volume.ts";
 import type { ControlPlane, DeviceInfo } from "../ublk/control.ts";
 import { DEFAULT_MAX_IO_BYTES, Device } from "../ublk/device.ts";
 import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
-import { errnoText, messageOf, UblkError } from "../ublk/errors.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
 import type { Limits } from "../ublk/target.ts";
 import { stopCleanly } from "./clean-stop.ts";
+import { askCow } from "./cow-order.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
 import type { FreezeHook } from "./freeze-hook.ts";
@@ -91,10 +92,8 @@ export class Snapshots {
     return "points" in answer ? answer.points.filter(({ kind }) => kind === "snapshot") : [];
   }
 
-  async #ask(order: CowOrder): Promise<Exclude<CowAnswer, { error: number }>> {
-    const answer = (await this.#device.order(order)) as CowAnswer;
-    if (!("error" in answer)) return answer;
-    throw new UblkError("ESNAPSHOT", `Volume ${this.#volume}: ${errnoText(-answer.error)}`, { errno: -answer.error });
+  #ask(order: CowOrder): ReturnType<typeof askCow> {
+    return askCow(this.#volume, this.#device, order);
   }
 
   #inTurn<T>(action: () => Promise<T>): Promise<T> {

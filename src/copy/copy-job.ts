@@ -43,6 +43,8 @@ export interface CopyDestination {
   write(offset: number, bytes: Uint8Array, ended: Ended): void;
   /** What was written is durable. */
   sync(ended: Ended): void;
+  /** All of it is written and durable: whatever is to stand at its end follows. */
+  finish(ended: Ended): void;
 }
 
 export interface CopyJournal {
@@ -151,14 +153,7 @@ export class CopyJob {
   /** Begins, or goes on from what an earlier process has copied: the source is told of that first. */
   start(): void {
     this.#passAll();
-    // An earlier process may have died when all of it was noted.
-    if (this.#list.isComplete) this.#complete();
-    else this.#go();
-  }
-
-  #complete(): void {
-    this.#state = "complete";
-    this.whenComplete();
+    this.#go();
   }
 
   #passAll(): void {
@@ -267,7 +262,23 @@ export class CopyJob {
     } else if (this.#isSyncDue) {
       this.#isStoring = true;
       this.#sync(this.#written, 0);
+    } else if (this.#list.isComplete && this.#state === "running") {
+      this.#isStoring = true;
+      this.#finish(0);
     }
+  }
+
+  #finish(at: number): void {
+    const destination = this.#parts.destinations[at];
+    if (destination === undefined) {
+      this.#state = "complete";
+      this.whenComplete();
+      return;
+    }
+    destination.finish((error) => {
+      if (error === undefined) this.#finish(at + 1);
+      else this.#storeFailed(error);
+    });
   }
 
   get #isSyncDue(): boolean {
@@ -319,8 +330,7 @@ export class CopyJob {
       if (this.#state === "cancelled") return;
       this.#written = [];
       for (const segment of written) this.#pass(segment);
-      if (this.#list.isComplete) this.#complete();
-      else this.#stored();
+      this.#stored();
     });
   }
 

@@ -21,6 +21,18 @@ const HEADER = /^sluice-copy (\d+) ([0-9a-f]{8}) (\d+)\n/;
 /** "staged": has not begun; the others as CopyState. */
 export const RECORD_STATES = ["staged", "running", "paused", "failed", "complete"] as const;
 
+/** How far a stream is: what is behind so many records does not count. */
+const stream = z.strictObject({
+  /** 16 bytes, hexadecimal. */
+  id: z.string().regex(/^[0-9a-f]{32}$/),
+  recordBytes: z.int().positive(),
+  records: z.int().nonnegative(),
+  payloadBytes: z.int().nonnegative(),
+});
+/** `stream` is null for an image. */
+const destination = z.strictObject({ path: z.string(), stream: stream.nullable() });
+export type RecordedDestination = Readonly<z.output<typeof destination>>;
+
 const schema = z.strictObject({
   name: z.string(),
   state: z.enum(RECORD_STATES),
@@ -34,7 +46,7 @@ const schema = z.strictObject({
   segmentBytes: z.int().positive(),
   order: z.enum(COPY_ORDERS),
   bytesPerSecond: z.int().positive().nullable(),
-  destinations: z.array(z.string()).min(1),
+  destinations: z.array(destination).min(1),
   /** What is at a destination when it begins is overwritten. */
   overwrites: z.boolean(),
   copied: z.string().transform((text) => Uint8Array.from(inflateRawSync(Buffer.from(text, "base64")))),

@@ -49,6 +49,10 @@ export class FileDestination implements CopyDestination, AsyncDisposable {
     fdatasync(this.#handle.fd, (error) => ended(error === null ? undefined : this.#failed(error)));
   }
 
+  finish(ended: Ended): void {
+    ended(undefined);
+  }
+
   #failed(error: Error): UblkError {
     return new UblkError(codeOf(error) ?? "EIO", `Destination ${this.path}: ${messageOf(error)}`, { cause: error });
   }

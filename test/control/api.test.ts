@@ -5,11 +5,12 @@ import { request } from "node:http";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import test, { type ExecutionContext } from "ava";
 import { serveApi } from "../../src/control/api.ts";
-import { ask, askResize, askStatus, askStop } from "../../src/control/client.ts";
+import { ask, askBulkOriginals, askResize, askStatus, askStop } from "../../src/control/client.ts";
 import { UblkError } from "../../src/ublk/errors.ts";
-import { sampleStatus, SampleVolume } from "./sample.ts";
+import { sampleBulk, sampleStatus, SampleVolume } from "./sample.ts";
 
 interface Answer {
   readonly status: number;
@@ -185,4 +186,62 @@ test.serial("the client tells a volume that does not run from one that ends mean
   await once(dying, "listening");
   t.teardown(() => dying.close());
   await t.throwsAsync(ask("data", "GET", "/v1/status"), { code: "EGONE" });
+});
+
+test("a bulk copy: what is asked of it, and its originals as a stream", async (t) => {
+  const { volume, socketPath } = await serving(t);
+  t.deepEqual(JSON.parse((await send(socketPath, "GET", "/v1/bulk")).text), sampleBulk);
+  for (const action of ["begin", "mark", "end-cow"]) {
+    t.is((await send(socketPath, "POST", `/v1/bulk/${action}`)).status, 200);
+  }
+  t.is((await send(socketPath, "POST", "/v1/bulk/drop", '{"stream":"ab"}')).status, 200);
+  t.is((await send(socketPath, "POST", "/v1/bulk/drop")).status, 200);
+  t.is(refusal(await send(socketPath, "POST", "/v1/bulk/originals", '{"recordBytes":0}')), "EREQUEST");
+  volume.originals = () => Readable.from([Buffer.from("one "), Buffer.from("two")]);
+  const answer = await send(socketPath, "POST", "/v1/bulk/originals", '{"recordBytes":4096,"from":7}');
+  t.like(answer, { status: 200, type: "application/octet-stream", text: "one two" });
+  t.deepEqual(volume.calls, [
+    "bulk",
+    "bulk begin",
+    "bulk mark",
+    "bulk end-cow",
+    "bulk drop ab",
+    "bulk drop undefined",
+    "bulk originals 4096 7",
+  ]);
+});
+
+test.serial("the client hears of what goes wrong in the middle of a stream", async (t) => {
+  const runtime = await directory(t);
+  process.env["SLUICE_RUNTIME_DIR"] = runtime;
+  t.teardown(() => delete process.env["SLUICE_RUNTIME_DIR"]);
+  const volume = new SampleVolume();
+  const server = await serveApi(`${runtime}/data.sock`, volume);
+  t.teardown(() => server.close());
+  const received: number[] = [];
+  const read = async (): Promise<void> => {
+    for await (const part of askBulkOriginals("data", 4096, 0)) received.push(part.length);
+  };
+  volume.originals = () =>
+    Readable.from(
+      (async function* () {
+        yield Buffer.alloc(10);
+        await Promise.resolve();
+        throw new UblkError("EIO", "originals at byte 5 cannot be read: — EIO");
+      })(),
+    );
+  await t.throwsAsync(read, { code: "EIO", message: "originals at byte 5 cannot be read: — EIO" });
+  t.deepEqual(received, [10]);
+  volume.originals = () =>
+    Readable.from(
+      (async function* () {
+        yield Buffer.alloc(10);
+        await Promise.resolve();
+        server.closeAllConnections();
+        yield Buffer.alloc(10);
+      })(),
+    );
+  await t.throwsAsync(read, { code: "EGONE" });
+  volume.error = new UblkError("EORDER", "not marked yet");
+  await t.throwsAsync(read, { code: "EORDER", message: "not marked yet" });
 });

@@ -1,6 +1,8 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
+import { Readable } from "node:stream";
 import type { CopyRow } from "../../src/control/copy-status.ts";
-import type { ControlledCopies, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
+import type { ControlledBulk, ControlledCopies, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
+import type { BulkStatus } from "../../src/control/bulk-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
@@ -54,6 +56,15 @@ const sampleStore: SnapshotStoreStatus = {
     usedSlots: 1024,
     freeSlots: 64_512,
   },
+};
+
+export const sampleBulk: BulkStatus = {
+  state: "copying",
+  begun: "2026-01-02T03:04:05.000Z",
+  sizeBytes: 2 ** 30,
+  originalBytes: 3 * 2 ** 20,
+  blockBytes: 16_384,
+  stream: "0123456789abcdef0123456789abcdef",
 };
 
 const sampleSnapshot: SnapshotRow = {
@@ -198,6 +209,36 @@ export class SampleVolume implements ControlledVolume {
     this.#note(`roll back ${snapshot}`);
     return Promise.resolve();
   }
+
+  readonly bulk: ControlledBulk = {
+    status: () => {
+      this.#note("bulk");
+      return Promise.resolve(this.bulkStatus);
+    },
+    begin: () => {
+      this.#note("bulk begin");
+      return Promise.resolve(this.bulkStatus);
+    },
+    mark: () => {
+      this.#note("bulk mark");
+      return Promise.resolve({ ...this.bulkStatus, state: "marked" });
+    },
+    endCow: () => {
+      this.#note("bulk end-cow");
+      return Promise.resolve({ ...this.bulkStatus, state: "marked" });
+    },
+    originals: (recordBytes, from) => {
+      this.#note(`bulk originals ${recordBytes} ${from}`);
+      return Promise.resolve(this.originals(recordBytes, from));
+    },
+    drop: (stream) => {
+      this.#note(`bulk drop ${String(stream)}`);
+      return Promise.resolve();
+    },
+  };
+  bulkStatus = sampleBulk;
+  /** What is given for originals. */
+  originals: (recordBytes: number, from: number) => AsyncIterable<Uint8Array> = () => Readable.from([]);
 
   async stop(force: boolean): Promise<void> {
     this.#note(`stop ${force}`);

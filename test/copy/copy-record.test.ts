@@ -16,13 +16,19 @@ const RECORD: CopyRecord = {
   segmentBytes: 1_048_576,
   order: "linear",
   bytesPerSecond: null,
-  destinations: ["/backup/data.img"],
+  destinations: [
+    { path: "/backup/data.img", stream: null },
+    {
+      path: "/backup/data.stream",
+      stream: { id: "0123456789abcdef".repeat(2), recordBytes: 65_536, records: 7, payloadBytes: 390_144 },
+    },
+  ],
   overwrites: false,
   copied: Uint8Array.of(0b0000_1001, 0b0000_0010),
 };
 
-const PINNED = `sluice-copy 1 4de001cf 261
-{"name":"copy-1","state":"running","error":null,"epoch":7,"createdMs":1772366400000,"volumeBytes":720384,"unitBytes":65536,"segmentBytes":1048576,"order":"linear","bytesPerSecond":null,"destinations":["/backup/data.img"],"overwrites":false,"copied":"42QCAA=="}
+const PINNED = `sluice-copy 1 950f0b7f 420
+{"name":"copy-1","state":"running","error":null,"epoch":7,"createdMs":1772366400000,"volumeBytes":720384,"unitBytes":65536,"segmentBytes":1048576,"order":"linear","bytesPerSecond":null,"destinations":[{"path":"/backup/data.img","stream":null},{"path":"/backup/data.stream","stream":{"id":"0123456789abcdef0123456789abcdef","recordBytes":65536,"records":7,"payloadBytes":390144}}],"overwrites":false,"copied":"42QCAA=="}
 `;
 
 test("a record has exactly these bytes", (t) => {

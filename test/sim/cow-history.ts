@@ -20,12 +20,16 @@ import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
 import { SimDisk } from "./disk.ts";
 import { Host } from "./host.ts";
 import { SimMemory } from "./memory.ts";
+import { OutsideCopy } from "./outside-copy.ts";
 import { Random } from "./random.ts";
 import { SimCopy } from "./sim-copy.ts";
 import { readStamp, SECTOR_BYTES } from "./stamps.ts";
 import { DATA_FILE, Death, World, type Faults } from "./world.ts";
 
 const DEPTH = 8;
+/** Of the queue: the host's, and one that an outside copy reads with. */
+const SLOTS = DEPTH + 1;
+const OUTSIDE_SLOT = DEPTH;
 const MAX_SECTORS = 24;
 const VIEW_SECTORS = 16;
 const MARK = 7n;
@@ -118,6 +122,8 @@ export class CowHistory implements Layer {
   readonly #storage: SimMemory;
   readonly #host: Host;
   readonly #expected = new Map<string, Expected>();
+  /** Where the history has bulk copies. */
+  readonly #outside: OutsideCopy | undefined;
   readonly #note = {
     isThere: false,
     write: () => void (this.#note.isThere = true),
@@ -153,9 +159,10 @@ export class CowHistory implements Layer {
     pointsHeld: 0,
     rollbacks: 0,
     rollbacksBegunAgain: 0,
+    bulks: 0,
   };
 
-  constructor(seed: number, verbose: boolean) {
+  constructor(seed: number, verbose: boolean, { hasBulkCopies = false } = {}) {
     this.#verbose = verbose;
     this.#random = new Random(seed ^ 0x0c0f);
     this.#plan = planOf(this.#random);
@@ -171,10 +178,27 @@ export class CowHistory implements Layer {
       maxZeroSectors: 40,
     };
     this.#host = new Host(habits, this.#plan.sectors, this.#random);
+    if (hasBulkCopies) this.#outside = this.#newOutsideCopy();
     this.#host.whenAnswered = (slot) => {
       if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} is answered, but the volume is held back`);
       for (const { underWay } of this.#expected.values()) underWay.delete(slot);
     };
+  }
+
+  #newOutsideCopy(): OutsideCopy {
+    const { sectors, sectorsPerBlock, faults } = this.#plan;
+    const options = {
+      ...{ sectors, sectorsPerBlock, slot: OUTSIDE_SLOT },
+      mayFail: faults.failures > 0,
+      tell: (line: () => string) => this.#tell(line),
+    };
+    const outside = new OutsideCopy(options, this.#random);
+    outside.whenDone = (epoch) => {
+      const expected = [...this.#expected.values()].find((each) => each.epoch === epoch);
+      this.reached.bulks++;
+      if (expected !== undefined) this.#drop(this.#engine as CowTarget, expected);
+    };
+    return outside;
   }
 
   #tell(line: () => string): void {
@@ -236,7 +260,7 @@ export class CowHistory implements Layer {
     this.#asked = 0;
     this.#hold = undefined;
     this.#counts = new CowCounts();
-    const context = world.context(DEPTH);
+    const context = world.context(SLOTS);
     const groupBlocks = this.#random.pick([1, 3, 16]);
     const tuning = { groupBlocks, pieces: 3, pieceBytes: 4 * SECTOR_BYTES };
     const file = new FileTarget(
@@ -261,6 +285,7 @@ export class CowHistory implements Layer {
       this.#requests[slot] = new Request(slot, new Uint8Array(memory.buffer), memory.address);
       this.#views[slot] = undefined;
     }
+    this.#outside?.attach(world.memory(VIEW_SECTORS * SECTOR_BYTES), engine);
     this.#host.repeat((request) => this.#host.pass(request, engine));
     for (const [name, { kind, state }] of this.#expected)
       if (kind === "copy" && state === "taken") this.#startCopy(engine, name);
@@ -352,6 +377,7 @@ export class CowHistory implements Layer {
     for (let events = 1 + random.below(4); events > 0; events--) {
       if (random.chance(this.#plan.pointShare)) this.#takeOrDrop(engine, world);
       if (random.chance(0.2)) this.#readPoint(engine);
+      if (this.#outside !== undefined && random.chance(0.3)) this.#copyOutside(this.#outside, engine, world);
       if (random.chance(0.02)) this.#diff(engine);
       if (random.chance(0.5)) this.#stepCopies(engine);
       if (random.chance(0.5)) this.#host.ask((request) => this.#submit(engine, request));
@@ -386,26 +412,42 @@ export class CowHistory implements Layer {
     this.#host.pass(request, engine);
   }
 
+  #copyOutside(outside: OutsideCopy, engine: CowTarget, world: World): void {
+    if (outside.isActive) outside.turn(engine);
+    else if ([...this.#expected.values()].every(({ kind }) => kind !== "bulk")) {
+      const expected = this.#take(engine, world, "bulk");
+      const { epoch, name, shows } = expected;
+      outside.begin({
+        ...{ epoch, name, shows },
+        isTaken: () => expected.state === "taken",
+        isLost: () => {
+          this.#lookAtPoints();
+          return this.#expected.get(name) !== expected || /dropped|given up/.test(expected.state);
+        },
+      });
+    }
+  }
+
   #takeOrDrop(engine: CowTarget, world: World): void {
     const taken = [...this.#expected.values()].filter(
       ({ state, isAsked }) => !isAsked && (state === "taken" || state === "given up"),
     );
     const kind = this.#random.chance(this.#plan.copyShare) ? "copy" : "snapshot";
-    if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) this.#take(engine, world, kind);
-    else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
+    if (this.#expected.size < this.#plan.points && this.#random.chance(0.7)) {
+      this.#take(engine, world, kind);
+      this.#outside?.pointIsTaken();
+    } else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
   }
 
-  #take(engine: CowTarget, world: World, kind: PointKind): void {
+  #take(engine: CowTarget, world: World, kind: PointKind): Expected {
     const name = `${kind === "copy" ? "c" : "p"}${++this.#names}`;
     this.#tell(() => `take ${name}`);
     const shows = this.#disk.current.slice();
     const underWay = new Set([...world.changing].filter((slot) => slot < DEPTH));
     const epoch = engine.lastEpoch + 1;
     const expected: Expected = {
-      ...{ epoch, name, kind, shows, underWay },
-      isAsked: true,
-      wasTaken: false,
-      state: "being taken",
+      ...{ epoch, kind, name, shows, underWay },
+      ...{ isAsked: true, wasTaken: false, state: "being taken" },
     };
     this.#expected.set(name, expected);
     this.#asked++;
@@ -427,6 +469,7 @@ export class CowHistory implements Layer {
       expected.state = "taken";
       if (kind === "copy") this.#startCopy(engine, name);
     });
+    return expected;
   }
 
   #drop(engine: CowTarget, expected: Expected): void {
@@ -449,13 +492,14 @@ export class CowHistory implements Layer {
     });
   }
 
-  get #snapshots(): Expected[] {
+  /** Those that can be read: what a bulk copy's point shows is not kept once it is marked. */
+  #snapshots(): Expected[] {
     return [...this.#expected.values()].filter(({ state, kind }) => state === "taken" && kind === "snapshot");
   }
 
   #readPoint(engine: CowTarget): void {
     const slot = this.#views.indexOf(undefined);
-    const taken = this.#snapshots;
+    const taken = this.#snapshots();
     if (slot < 0 || taken.length === 0) return;
     const expected = this.#random.pick(taken);
     const sector = this.#random.below(this.#plan.sectors);
@@ -465,7 +509,7 @@ export class CowHistory implements Layer {
 
   /** What differs between two points is told. */
   #diff(engine: CowTarget): void {
-    const taken = this.#snapshots;
+    const taken = this.#snapshots();
     const from = this.#random.pick(taken);
     const to = this.#random.pick(taken);
     if (taken.length === 0 || from.epoch >= to.epoch) return;
@@ -586,7 +630,8 @@ export class CowHistory implements Layer {
 
   /** Reads every point whole. */
   #verify(engine: CowTarget, world: World): void {
-    for (const expected of this.#snapshots) {
+    for (const expected of this.#snapshots()) {
+      if (expected.state !== "taken") continue;
       for (let sector = 0; sector < this.#plan.sectors; sector += VIEW_SECTORS) {
         while (!this.#views.includes(undefined)) this.#finish(world);
         const count = Math.min(VIEW_SECTORS, this.#plan.sectors - sector);
@@ -622,12 +667,19 @@ export class CowHistory implements Layer {
   #stop(engine: CowTarget, world: World, isLast: boolean): void {
     if (this.#hold !== undefined) this.#letGo(engine);
     const isBusy = (): boolean =>
-      this.#host.inFlight > 0 || this.#views.some((view) => view !== undefined) || this.#asked > 0;
+      this.#host.inFlight > 0 ||
+      this.#views.some((view) => view !== undefined) ||
+      this.#asked > 0 ||
+      this.#outside?.isBusy === true ||
+      // The last daemon sees a copy through.
+      (isLast && this.#outside?.isActive === true);
     world.endBatch();
     for (let rounds = 0; isBusy(); rounds++) {
+      if (isLast) this.#outside?.turn(engine);
       // A queue waits for a completion: where none is under way, there is no next batch.
-      if (world.isIdle || rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
-      world.complete();
+      const isStuck = world.isIdle && this.#outside?.isActive !== true;
+      if (isStuck || rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
+      if (!world.isIdle) world.complete();
       world.endBatch();
     }
     if (isLast) {

@@ -25,11 +25,13 @@ const REACHED = {
     "pointsHeld",
     "rollbacks",
   ],
+  bulk: ["powerCuts", "kills", "cleanStops", "givenUp", "relocated", "torn", "bulks"],
 } as const;
 
 for (const [world, from] of [
   ["record", 1],
   ["snapshots", 1],
+  ["bulk", 1],
   ["record", 1 + SEEDS],
 ] as const) {
   test(`${world}: ${SEEDS} seeds from ${from}, no oracle is violated`, async (t) => {

@@ -112,6 +112,7 @@ export class SimCopy {
             const begun = this.#current.slice();
             later("sync", () => this.#durable.set(begun), ended);
           },
+          finish: (ended) => later("end", () => undefined, ended),
         },
       ],
       journal: {

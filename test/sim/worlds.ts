@@ -13,6 +13,7 @@ export interface SimulatedHistory {
 export const WORLDS = {
   record: (seed: number, verbose: boolean): SimulatedHistory => new History(seed, verbose),
   snapshots: (seed: number, verbose: boolean): SimulatedHistory => new CowHistory(seed, verbose),
+  bulk: (seed: number, verbose: boolean): SimulatedHistory => new CowHistory(seed, verbose, { hasBulkCopies: true }),
 } as const;
 
 export type WorldName = keyof typeof WORLDS;

@@ -19,11 +19,14 @@ const POINT = {
   createdMs: 1_700_000_000_000,
   volumeBytes: 2 ** 40,
   state: "full",
+  mark: 0,
 } as const;
+const BULK = { ...POINT, epoch: 4, kind: "bulk", name: "bulk", state: "valid", mark: 5 } as const;
 
 /** Change them only with the version. */
 const PINNED = {
   superblock: "ed9fd903f451e078eda1e2965bf920f5d9e68bbd0ec8e4e9556c547245401cee",
+  bulk: "baad45e739a74854e3398767a7e1db8cd9c0a9e222273d1d6f5516bf9a06e4c8",
   catalog: "eee9f99321f706c89255ed5f8c1fea907b00bb85410b86e817a04927a4c8de2e",
   table: "fd6a1235c2c4b46982a803f1013a674571fc53c1f07ce24ed912f74c5dff2457",
 };
@@ -62,9 +65,12 @@ test("the bytes of version 1 are pinned", (t) => {
   const catalog = new Uint8Array(4096);
   const length = encodeCatalog(catalog, 0x01020304, { sequence: 2, lastEpoch: 5, points: [POINT] });
   t.is(length, 32 + 128);
+  const bulk = new Uint8Array(4096);
+  encodeCatalog(bulk, 0x01020304, { sequence: 2, lastEpoch: 5, points: [BULK] });
   t.deepEqual(
     {
       superblock: sha(encodeSuperblock(SUPERBLOCK)),
+      bulk: sha(bulk.subarray(0, 32 + 128)),
       catalog: sha(catalog.subarray(0, length)),
       table: sha(tableSector()),
     },
@@ -91,13 +97,17 @@ test("places: superblocks, catalogue areas, slots, tables", (t) => {
 });
 
 test("what is written is read back; what is damaged, or of another store, is not", (t) => {
-  const content = { sequence: 2, lastEpoch: 5, points: [POINT] };
+  const content = { sequence: 2, lastEpoch: 5, points: [POINT, BULK] };
   const catalog = new Uint8Array(4096);
   encodeCatalog(catalog, 7, content);
   t.deepEqual(decodeCatalog(catalog, 7), content);
   t.is(decodeCatalog(catalog, 8), undefined);
   catalog[100] = (catalog[100] ?? 0) ^ 1;
   t.is(decodeCatalog(catalog, 7), undefined);
+  encodeCatalog(catalog, 7, content);
+  catalog[32 + 4] = 3;
+  new DataView(catalog.buffer).setUint32(12, crc32(catalog.subarray(16, 32 + 2 * 128)), true);
+  t.throws(() => decodeCatalog(catalog, 7), { code: "EVERSION", message: /points of a kind/ });
   t.throws(
     () => encodeCatalog(catalog, 7, { ...content, points: Array.from({ length: pointsMax(4096) + 1 }, () => POINT) }),
     {

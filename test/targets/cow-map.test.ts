@@ -73,7 +73,7 @@ test("what is on its way to the store is found by nobody, and then by those who 
 
 test("a version is wanted by the points between it and the one before it, those that leave among them", (t) => {
   const points = new Points([], 0, 1);
-  const point = { kind: "snapshot", name: "p", createdMs: 0, volumeBytes: 0, state: "valid" } as const;
+  const point = { kind: "snapshot", name: "p", createdMs: 0, volumeBytes: 0, state: "valid", mark: 0 } as const;
   const epochs = [1, 2, 3].map(() => points.add(point).epoch);
   t.deepEqual(epochs, [1, 2, 3]);
   t.true(points.isWanted(0, 1, 2));
@@ -84,4 +84,33 @@ test("a version is wanted by the points between it and the one before it, those 
   t.true(points.isWanted(0, 0, 2));
   t.true(points.isWanted(0, 1, 3));
   t.is(points.add(point).epoch, 4, "an epoch is never given out again");
+});
+
+test("a point with a mark wants what was moved before it, and nothing new", (t) => {
+  const points = new Points([], 0, 1);
+  const point = { kind: "bulk", name: "p", createdMs: 0, volumeBytes: 0, state: "valid", mark: 0 } as const;
+  points.add({ ...point, kind: "snapshot" });
+  points.add(point);
+  t.is(points.newestFor(0), 2);
+  t.is(points.mark(2), 3);
+  t.is(points.newestFor(0), 2, "a crash may still take the mark back");
+  t.true(points.isWanted(0, 1, 3));
+  points.endMarking(2, 3);
+  t.is(points.newestFor(0), 1, "of the points that originals are moved for");
+  t.true(points.isKept(2));
+  t.true(points.isWanted(0, 1, 2));
+  t.false(points.isWanted(0, 1, 3));
+  t.true(points.isWanted(0, 0, 3), "the snapshot wants it");
+  t.is(points.add({ ...point, kind: "snapshot" }).epoch, 4);
+  t.true(points.isWanted(0, 3, 4));
+  points.remove(2);
+  t.true(points.isWanted(0, 1, 2), "the catalogue may still tell of it");
+  t.is(points.newestFor(0), 4);
+  points.endLeaving([2]);
+  t.false(points.isWanted(0, 1, 2));
+
+  const recovered = new Points([{ ...point, epoch: 2, mark: 3 }], 3, 1);
+  t.is(recovered.newestFor(0), 0);
+  t.true(recovered.isWanted(0, 0, 2));
+  t.false(recovered.isWanted(0, 0, 3));
 });

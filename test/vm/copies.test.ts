@@ -46,7 +46,7 @@ test.serial("a copy is of the moment it began, under load, over SIGKILL of the d
   const before = await hash(path);
   const file = "/var/tmp/copied.img";
   const begun = await sluice<CopyRow>(
-    `copy start copied ${file} /dev/vdb --segment 64KiB --order hot-first --limit 1MiB`,
+    `copy start copied ${file} /dev/vdb --segment 64KiB --order hot-first --limit 256KiB`,
   );
   t.like(begun, { name: "copy-1", state: "running", destinations: [file, "/dev/vdb"], volumeBytes: SIZE });
   const load = new VerifiedLoad(daemon.path);
@@ -57,12 +57,14 @@ test.serial("a copy is of the moment it began, under load, over SIGKILL of the d
   const resumed = await job("copied");
   t.true(resumed.copiedBytes > 0 && resumed.copiedBytes < SIZE, "it neither began anew nor is it done");
   await until(async () => (await job("copied")).copiedBytes > resumed.copiedBytes);
+  await sh("bin/sluice copy pause copied copy-1");
   t.true((await load.stop()) > 0);
   t.not(await hash(path), before);
   await daemon.end("SIGTERM");
   await daemon.start();
   await sh("bin/sluice copy prioritize copied copy-1 40MiB+1MiB");
-  await sh("bin/sluice copy limit copied copy-1 none");
+  t.is((await job("copied")).state, "paused");
+  await sh("bin/sluice copy limit copied copy-1 none && bin/sluice copy resume copied copy-1");
   const { stdout, stderr } = await watch("copied");
   t.regex(stdout, /complete/);
   t.regex(stderr, /100 %, complete/);
@@ -83,7 +85,7 @@ test.serial("a destination that stands still, or fails, keeps nobody waiting", a
   const { daemon, path } = await volume("patient");
   const before = await hash(path);
   const device = await mapped(WHOLE);
-  await sh(`bin/sluice copy start patient ${device} --segment 64KiB --limit 2MiB`);
+  await sh(`bin/sluice copy start patient ${device} --segment 64KiB --limit 256KiB`);
   await until(async () => (await job("patient")).copiedBytes > 0);
   await sh("dmsetup suspend --nolockfs --noflush fickle");
   // All of the volume is written, flushed and read meanwhile, and the daemon answers.
@@ -133,6 +135,18 @@ test.serial("staged jobs begin as one; what cannot be is refused, and changes no
   t.is(await hash("/var/tmp/a.img"), before);
   t.is(await hash("/var/tmp/there.img"), before);
   await sh("bin/sluice copy cancel staged one");
+  // Through a pipe, and into a file that goes on after the daemon's death.
+  await sh("bin/sluice copy start staged - --stream --record 64KiB | bin/sluice copy restore - /var/tmp/c.img");
+  t.is(await hash("/var/tmp/c.img"), before);
+  t.deepEqual(await sluice<CopyRow[]>("copy list staged"), []);
+  await sh("bin/sluice copy start staged /var/tmp/d.stream --stream --record 64KiB --limit 512KiB");
+  await until(async () => (await job("staged")).copiedBytes > 0);
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  await sh("bin/sluice copy limit staged copy-1 none && bin/sluice copy watch staged copy-1");
+  await sh("bin/sluice copy restore /var/tmp/d.stream /var/tmp/d.img");
+  t.is(await hash("/var/tmp/d.img"), before);
+  await sh("bin/sluice copy cancel staged copy-1");
   await sh("bin/sluice copy start staged /var/tmp/b.img --limit 1MiB && bin/sluice copy pause staged copy-1");
   t.is((await job("staged")).state, "paused");
   await sh("bin/sluice copy cancel staged copy-1");

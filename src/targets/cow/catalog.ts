@@ -8,7 +8,7 @@
  *     8  4  salt of the store     32  -  points, 128 bytes each:
  *    12  4  CRC-32 of the rest            0  4  epoch      8  8  created, ms since 1970    24  64  name, UTF-8,
  *    16  8  sequence                      4  1  kind      16  8  bytes of the volume               zeros after it
- *    24  4  last epoch                    5  1  state
+ *    24  4  last epoch                    5  1  state                                   88   4  mark
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../../ublk/errors.ts";
@@ -17,14 +17,15 @@ const HEADER_BYTES = 32;
 const POINT_BYTES = 128;
 const NAME_AT = 24;
 const NAME_BYTES = 64;
+const MARK_AT = 88;
 const CHECKED_FROM = 16;
 const MAGIC = new TextEncoder().encode("SLUICECT");
 
 /** "full": given up when the store was full; "failed": when it could not be written; "damaged": when it could not be read. */
 export const POINT_STATES = ["valid", "full", "failed", "damaged"] as const;
 export type PointState = (typeof POINT_STATES)[number];
-/** A copy's point shows only what the copy has not passed yet. */
-const KINDS = ["snapshot", "copy"] as const;
+/** "copy": shows only what the copy has not passed yet. "bulk": of a volume that an outside program copies as it goes along. */
+const KINDS = ["snapshot", "copy", "bulk"] as const;
 export type PointKind = (typeof KINDS)[number];
 
 export interface Point {
@@ -35,6 +36,8 @@ export interface Point {
   /** What the volume had then. */
   readonly volumeBytes: number;
   readonly state: PointState;
+  /** The epoch from which on nothing is moved for it any more; 0 while there is none. */
+  readonly mark: number;
 }
 
 export interface CatalogContent {
@@ -72,6 +75,7 @@ export function encodeCatalog(into: Uint8Array, salt: number, content: CatalogCo
     view.setBigUint64(at + 8, BigInt(Math.round(point.createdMs)), true);
     view.setBigUint64(at + 16, BigInt(point.volumeBytes), true);
     into.set(name, at + NAME_AT);
+    view.setUint32(at + MARK_AT, point.mark, true);
   });
   view.setUint32(12, crc32(into.subarray(CHECKED_FROM, length)), true);
   return length;
@@ -106,6 +110,7 @@ function pointAt(bytes: Uint8Array, view: DataView, at: number): Point {
     state,
     createdMs: Number(view.getBigUint64(at + 8, true)),
     volumeBytes: Number(view.getBigUint64(at + 16, true)),
+    mark: view.getUint32(at + MARK_AT, true),
     name: new TextDecoder().decode(end < 0 ? name : name.subarray(0, end)),
   };
 }

@@ -14,6 +14,7 @@ export type CowOrder =
   /** Nothing but reads goes on between the two. */
   | { readonly kind: "hold" }
   | { readonly kind: "release" }
+  | { readonly kind: "mark"; readonly epoch: number }
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
@@ -64,6 +65,12 @@ export function obeyCow(
       break;
     case "take":
       cow.takePoint(order.point, order.name, order.createdMs, (result) => {
+        if (typeof result === "number") answer({ error: result });
+        else answer({ points: [result] });
+      });
+      break;
+    case "mark":
+      cow.markPoint(order.epoch, (result) => {
         if (typeof result === "number") answer({ error: result });
         else answer({ points: [result] });
       });

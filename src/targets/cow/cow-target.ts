@@ -13,13 +13,13 @@ import type { Target, TargetContext } from "../../ublk/target.ts";
 import { CatalogFile } from "./catalog-file.ts";
 import type { Point, PointKind } from "./catalog.ts";
 import { Cleaner, FREE_RESERVED } from "./cleaner.ts";
-import { FROM_VOLUME, LAST_EPOCH } from "./group.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
 import { Differ } from "./differ.ts";
 import { Heat, type HeatMap } from "./heat.ts";
 import { HeldWrites } from "./held-writes.ts";
 import type { Layout } from "./layout.ts";
-import { GROUPS, Mover } from "./mover.ts";
+import { APPENDS, Mover } from "./mover.ts";
+import { FROM_VOLUME, LAST_EPOCH } from "./moves.ts";
 import { OriginalStore } from "./original-store.ts";
 import { PointReader } from "./point-reader.ts";
 import { Points } from "./points.ts";
@@ -55,7 +55,7 @@ export interface CowSetup {
 
 /** Requests beside the host's that may be under way in the volume: the mover's, the reader's, a flush. */
 function ownRequests({ groupBlocks, pieces }: Tuning): number {
-  return GROUPS * groupBlocks + pieces + 1;
+  return APPENDS * groupBlocks + pieces + 1;
 }
 
 /** What a target below copy-on-write is opened with: room for requests beside the host's. */
@@ -85,8 +85,9 @@ export class CowTarget implements Target, Layer {
   /** By slot: the last epoch when the write was passed on. */
   readonly #passedAt: Uint32Array;
   #inFlight = 0;
-  /** Writes that were under way when the last point was taken, and have not ended. */
+  /** Writes that were under way when the last point was taken, and have not ended; and its epoch. */
   #draining = 0;
+  #takenEpoch = 0;
   /** Who waits for them to end. */
   #drained: (() => void)[] = [];
   readonly #flush: Request;
@@ -96,13 +97,14 @@ export class CowTarget implements Target, Layer {
   #isFlushing = false;
   /** What recovery found torn and was not taken up again. */
   readonly #torn: TornEntry[];
-  /** The last group that has something torn in it. */
-  #repairedBy = -1;
+  /** Of all that the mover ever takes, this is the last that was torn. */
+  #repairedBy = 0;
   /**
-   * What these first groups settle may have to be moved again for a newer point: they were begun before the last one was taken,
-   * or have something torn in them.
+   * What the mover took before may have to be moved again for a newer point when it is settled: it was taken before the last one
+   * was, or was torn. And how much of what it took has been looked at.
    */
   #rescanUntil = 0;
+  #rescanned = 0;
   #isShort = false;
   #isGivingUp = false;
   /** Epoch of a point that is not given up for want of room; 0 for none. */
@@ -127,7 +129,7 @@ export class CowTarget implements Target, Layer {
     this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
-    this.reader = new PointReader({ ...parts, firstSlot: context.depth + GROUPS * tuning.groupBlocks }, context);
+    this.reader = new PointReader({ ...parts, firstSlot: context.depth + APPENDS * tuning.groupBlocks }, context);
     this.#sweeper = new Sweeper(this.#map, this.#points, this.#store, context.ring);
     this.#differ = new Differ(this.#map, this.#points, context.ring);
     this.#cleaner = new Cleaner(this.#mover, this.#store, this.#map, salt, context.ring);
@@ -203,7 +205,7 @@ export class CowTarget implements Target, Layer {
       return;
     }
     this.#inFlight--;
-    if (this.#draining > 0 && (this.#passedAt[request.slot] as number) < this.#points.lastEpoch) {
+    if (this.#draining > 0 && (this.#passedAt[request.slot] as number) < this.#takenEpoch) {
       if (--this.#draining === 0) this.#endDraining();
     }
     const isFlushFree = this.#held.answered(request);
@@ -225,6 +227,7 @@ export class CowTarget implements Target, Layer {
       this.#makeRoom();
       this.#mover.start();
     }
+    this.#mover.append();
     this.#publish();
   }
 
@@ -277,15 +280,16 @@ export class CowTarget implements Target, Layer {
       const { block, epoch, source } = this.#torn.pop() as TornEntry;
       if (source === FROM_VOLUME) this.#mover.takeOriginal(block, epoch);
       else this.#mover.takeStored(block, epoch, source);
-      this.#repairedBy = this.#mover.started;
-      this.#rescanUntil = this.#mover.started + 1;
+      this.#repairedBy = this.#mover.taken;
+      this.#rescanUntil = this.#mover.taken;
     }
   }
 
   #moved(result: number): void {
     if (result !== 0) this.#fail();
-    else if (this.#torn.length === 0 && this.#mover.ended > this.#repairedBy) this.#store.hasRepairs = false;
-    if (this.#mover.ended <= this.#rescanUntil) this.#held.taken = 0;
+    else if (this.#torn.length === 0 && this.#mover.ended >= this.#repairedBy) this.#store.hasRepairs = false;
+    if (this.#rescanned < this.#rescanUntil) this.#held.taken = 0;
+    this.#rescanned = this.#mover.ended;
     this.#release();
   }
 
@@ -377,14 +381,15 @@ export class CowTarget implements Target, Layer {
       return;
     }
     const { volumeBytes } = this.#setup;
-    const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid" });
+    const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid", mark: 0 });
+    this.#takenEpoch = point.epoch;
     // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
     for (let index = 0; index < this.#held.count; index++) {
       const { slot, offset } = this.#held.at(index);
       this.#settledTo[slot] = Math.floor(offset * this.#blocksPerByte);
     }
     this.#held.taken = 0;
-    this.#rescanUntil = this.#mover.started + 1;
+    this.#rescanUntil = this.#mover.taken;
     this.#draining = this.#inFlight;
     const flush = (): void => this.#flushVolume((result) => this.#savePoint(point, result, done));
     if (this.#draining === 0) flush();
@@ -485,6 +490,27 @@ export class CowTarget implements Target, Layer {
     return this.#heat.read();
   }
 
+  /**
+   * Marks a point, once: what is overwritten for the first time from now on is not moved for it, and what was moved before is
+   * kept. `done` is called with the point when that is durable, or with a negative errno.
+   */
+  markPoint(epoch: number, done: (result: Point | number) => void): void {
+    const found = (): Point | undefined => this.points.find((each) => each.epoch === epoch && each.state === "valid");
+    if (found()?.mark !== 0) {
+      done(-ERRNO.ENOENT);
+      return;
+    }
+    const mark = this.#points.mark(epoch);
+    this.#catalog.save((result) => {
+      if (result === 0) {
+        this.#points.endMarking(epoch, mark);
+        this.#sweeper.start();
+      } else this.#fail();
+      done(result === 0 ? (found() ?? -ERRNO.ENOENT) : result);
+      this.#release();
+    });
+  }
+
   /** Finds the blocks that were overwritten between two points, or since one (`to` is Infinity): see Differ. */
   diff(from: number, to: number, done: (blocks: Float64Array | null) => void): void {
     this.#differ.start(from, to, done);
@@ -510,7 +536,12 @@ export class CowTarget implements Target, Layer {
   }
 
   close(): void {
-    this.#context.ring.waitUntil(() => this.#isIdle);
+    // Batches have no ends any more: what the mover has taken goes on from here.
+    this.#context.ring.waitUntil(() => {
+      this.#mover.start();
+      this.#mover.append();
+      return this.#isIdle;
+    });
     this.#next.close?.();
   }
 }

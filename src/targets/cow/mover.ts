@@ -1,9 +1,9 @@
 /**
- * Moves blocks to the store: reads a group of them, appends it, and has the map find them.
+ * Moves blocks to the store: reads them, appends them, and has the map find them.
  *
  * Invariants. A block that is on its way is pending in the map, and nobody changes it in the volume until it is settled. What
- * cannot be read is entered as lost: whoever wants that block is told so, and nobody else. Groups are appended in the order
- * in which they were started, one at a time, while the one behind it is being read.
+ * cannot be read is entered as lost: whoever wants that block is told so, and nobody else. Blocks are appended in the order in
+ * which they were taken. One append is under way at a time; what has been read meanwhile shares the next, and its barrier.
  */
 import { crc32 } from "node:zlib";
 import { OPCODE } from "../../ublk/abi.ts";
@@ -11,20 +11,15 @@ import type { CompletionHandler } from "../../ublk/io.ts";
 import { Operation, type Layer, type Request, type Submission } from "../../ublk/request.ts";
 import type { TargetContext } from "../../ublk/target.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
-import { FROM_VOLUME, Group } from "./group.ts";
+import { FROM_VOLUME, Moves } from "./moves.ts";
 import type { OriginalStore } from "./original-store.ts";
 import type { Points } from "./points.ts";
 import { ENTRY_FLAG } from "./table-sector.ts";
 import type { Tuning } from "./tuning.ts";
 import { NONE, type VersionMap } from "./version-map.ts";
 
-/**
- * One group is being appended, one is being read: what comes meanwhile shares the next barrier. More groups under way would
- * be smaller ones, each with a barrier of its own.
- */
-const STARTED_MAX = 2;
-/** And one that is being put together. */
-export const GROUPS = STARTED_MAX + 1;
+/** Appends' worth of blocks that may be on their way: one that is written, and those that are read meanwhile. */
+export const APPENDS = 3;
 
 export interface MoverParts {
   readonly store: OriginalStore;
@@ -42,205 +37,195 @@ export class Mover implements Layer, CompletionHandler {
   readonly #parts: MoverParts;
   readonly #io: TargetContext["ring"];
   readonly #handler: number;
-  readonly #blocks: number;
   readonly #blockBytes: number;
-  /** A ring: the oldest that is under way, those behind it, and the one that is being put together. */
-  readonly #groups: readonly Group[];
+  /** Blocks that one append takes at most. */
+  readonly #appendMost: number;
+  readonly #moves: Moves;
+  /** The place of the oldest that is on its way; how many are, how many of them are read or being read, and appended. */
   #first = 0;
-  #underWay = 0;
-  #isAppending = false;
-  /** Groups so far. The one that is being put together has the number `started`. */
-  started = 0;
+  #count = 0;
+  #started = 0;
+  #appending = 0;
+  /** Blocks that have ever been taken, and have ended. */
+  taken = 0;
   ended = 0;
   readonly #appended = (result: number): void => this.#end(result);
-  /** Told when a group has ended, with 0 or a negative errno: its blocks are settled, or are pending no more. */
+  /** Told when an append has ended, with 0 or a negative errno: its blocks are settled, or are pending no more. */
   whenMoved: (result: number) => void = () => undefined;
 
   constructor(parts: MoverParts, context: TargetContext) {
+    const { groupBlocks } = parts.tuning;
     this.#parts = parts;
     this.#io = context.ring;
     this.#handler = context.ring.addHandler(this);
     this.#blockBytes = parts.store.layout.geometry.blockBytes;
     // An append fills one segment at most before the next: the store has two tables in memory.
-    this.#blocks = Math.min(parts.tuning.groupBlocks, parts.store.layout.geometry.slotsPerSegment);
-    this.#groups = Array.from(
-      { length: GROUPS },
-      (_, index) => new Group(context.ring, this.#blocks, this.#blockBytes, parts.firstSlot + index * this.#blocks),
-    );
+    this.#appendMost = Math.min(groupBlocks, parts.store.layout.geometry.slotsPerSegment);
+    this.#moves = new Moves(context.ring, APPENDS * groupBlocks, this.#blockBytes, parts.firstSlot);
   }
 
-  get #forming(): Group {
-    return this.#groups[(this.#first + this.#underWay) % this.#groups.length] as Group;
-  }
-
-  /** Another block can be taken: into the group that is being put together, and into the store. */
+  /** Another block can be taken. */
   get hasRoom(): boolean {
-    return !this.#forming.isFull;
+    return this.#count < this.#moves.places;
   }
 
   get isIdle(): boolean {
-    return this.#underWay === 0 && this.#forming.count === 0;
+    return this.#count === 0;
   }
 
-  /** Slots of the store that are spoken for, but not taken yet. */
+  /** Slots of the store that are spoken for, but not taken yet. What is being appended has its slots. */
   get promised(): number {
-    let count = 0;
-    for (const group of this.#groups) count += group.count;
-    // What is being appended has its slots.
-    return this.#isAppending ? count - (this.#groups[this.#first] as Group).count : count;
+    return this.#count - this.#appending;
   }
 
   /** Takes a block of the volume, which is pending in the map. */
   takeOriginal(block: number, epoch: number): void {
-    this.#forming.add(block, FROM_VOLUME, epoch);
+    this.#take(block, FROM_VOLUME, epoch);
   }
 
   /** Takes a version that is to be copied within the store. */
   takeStored(block: number, epoch: number, slot: number): void {
-    this.#forming.add(block, slot, epoch);
+    this.#take(block, slot, epoch);
   }
 
-  /** Starts what was taken, unless a group is waiting to be appended: then more is gathered meanwhile. */
+  #take(block: number, source: number, epoch: number): void {
+    this.#moves.set(this.#placeAfter(this.#count++), block, source, epoch);
+    this.taken++;
+  }
+
+  /** The place of the block that so many were taken before, of those that are on their way. */
+  #placeAfter(count: number): number {
+    return (this.#first + count) % this.#moves.places;
+  }
+
+  /** Reads what was taken. */
   start(): void {
-    if (this.#underWay === STARTED_MAX || this.#forming.count === 0) return;
-    const group = this.#forming;
-    this.#underWay++;
-    this.started++;
-    group.reading = 1;
-    for (let at = 0; at < group.count;) {
-      const length = this.#runFrom(group, at);
-      this.#read(group, at, length);
-      at += length;
+    while (this.#started < this.#count) {
+      const at = this.#placeAfter(this.#started);
+      const length = this.#runFrom(at, Math.min(this.#count - this.#started, this.#moves.places - at));
+      this.#started += length;
+      this.#read(at, length);
     }
-    this.#endRead(group);
+  }
+
+  /** Appends what has been read, unless an append is under way. */
+  append(): void {
+    if (this.#appending > 0) return;
+    const { places, isRead } = this.#moves;
+    const most = Math.min(this.#started, this.#appendMost, places - this.#first);
+    let count = 0;
+    while (count < most && isRead[this.#first + count] === 1) count++;
+    if (count === 0) return;
+    this.#appending = count;
+    this.#parts.store.append(this.#moves, this.#first, count, this.#parts.points.lastEpoch, this.#appended);
   }
 
   /** Blocks from `at` on that can be read at once. */
-  #runFrom(group: Group, at: number): number {
-    const source = group.sources[at] as number;
-    if (source !== FROM_VOLUME) return 1;
-    const block = group.blocks[at] as number;
+  #runFrom(at: number, most: number): number {
+    const { sources, blocks } = this.#moves;
+    if (sources[at] !== FROM_VOLUME) return 1;
+    const block = blocks[at] as number;
+    const end = Math.min(most, this.#appendMost);
     let length = 1;
-    while (
-      at + length < group.count &&
-      group.sources[at + length] === FROM_VOLUME &&
-      group.blocks[at + length] === block + length
-    ) {
-      length++;
-    }
+    while (length < end && sources[at + length] === FROM_VOLUME && blocks[at + length] === block + length) length++;
     return length;
   }
 
-  #read(group: Group, at: number, count: number): void {
+  #read(at: number, count: number): void {
     const { next, store, volumeBytes } = this.#parts;
-    group.reading++;
-    const source = group.sources[at] as number;
+    const { sources, blocks, address, reads, views } = this.#moves;
+    const source = sources[at] as number;
     if (source !== FROM_VOLUME) {
-      const index = this.#groups.indexOf(group) * this.#blocks + at;
       this.#io.transfer(
         OPCODE.READ,
         store.file,
         store.layout.slotOffset(source),
-        group.address + at * this.#blockBytes,
+        address + at * this.#blockBytes,
         this.#blockBytes,
         0,
         this.#handler,
-        index,
+        at,
       );
       return;
     }
-    const request = group.reads[at] as Request;
+    const request = reads[at] as Request;
     request.operation = Operation.READ;
-    request.offset = (group.blocks[at] as number) * this.#blockBytes;
+    request.offset = (blocks[at] as number) * this.#blockBytes;
     request.length = Math.min(count * this.#blockBytes, volumeBytes - request.offset);
     // The volume's last block may be no whole one.
-    if (request.length < count * this.#blockBytes) (group.views[at + count - 1] as Uint8Array).fill(0);
+    if (request.length < count * this.#blockBytes) (views[at + count - 1] as Uint8Array).fill(0);
     this.#parts.counts.add(COW_COUNT.readBytes, request.length);
     request.pass(next, this);
   }
 
   /** A read of the volume has ended. */
   answered(request: Request, result: number): void {
-    const index = request.slot - this.#parts.firstSlot;
-    const group = this.#groups[Math.floor(index / this.#blocks)] as Group;
-    const at = index % this.#blocks;
+    const at = request.slot - this.#parts.firstSlot;
     const count = Math.ceil(request.length / this.#blockBytes);
-    if (result < 0) {
-      if (count > 1) for (let each = at; each < at + count; each++) this.#read(group, each, 1);
-      else this.#lose(group, at);
+    if (result < 0 && count > 1) {
+      for (let each = at; each < at + count; each++) this.#read(each, 1);
+      return;
     }
-    this.#endRead(group);
+    if (result < 0) this.#lose(at);
+    this.#moves.isRead.fill(1, at, at + count);
   }
 
   /** A read of the store has ended. */
-  completed(index: number, result: number): void {
+  completed(at: number, result: number): void {
     const { map } = this.#parts;
-    const group = this.#groups[Math.floor(index / this.#blocks)] as Group;
-    const at = index % this.#blocks;
-    const version = map.findExactly(group.blocks[at] as number, group.epochs[at] as number);
+    const { blocks, epochs, sources, isRead } = this.#moves;
+    const version = map.findExactly(blocks[at] as number, epochs[at] as number);
     // What is not there any more may have been overwritten while it was read: nobody wants it.
-    const isStillThere = version !== NONE && map.slot(version) === group.sources[at];
-    if (isStillThere && (result !== this.#blockBytes || !this.#isWhole(group, at, version))) this.#lose(group, at);
-    this.#endRead(group);
+    const isStillThere = version !== NONE && map.slot(version) === sources[at];
+    if (isStillThere && (result !== this.#blockBytes || !this.#isWhole(at, version))) this.#lose(at);
+    isRead[at] = 1;
   }
 
-  #isWhole(group: Group, at: number, version: number): boolean {
+  #isWhole(at: number, version: number): boolean {
     if ((this.#parts.map.flags(version) & ENTRY_FLAG.LOST) !== 0) return false;
-    return crc32(group.views[at] as Uint8Array) === this.#parts.map.checksum(version);
+    return crc32(this.#moves.views[at] as Uint8Array) === this.#parts.map.checksum(version);
   }
 
-  #lose(group: Group, at: number): void {
+  #lose(at: number): void {
     this.#parts.counts.add(COW_COUNT.lost);
-    group.flags[at] = ENTRY_FLAG.LOST;
-    (group.views[at] as Uint8Array).fill(0);
-  }
-
-  #endRead(group: Group): void {
-    if (--group.reading === 0) this.#append();
-  }
-
-  /** Appends the oldest group, if it is read and nothing else is being appended. */
-  #append(): void {
-    const group = this.#groups[this.#first] as Group;
-    if (this.#isAppending || this.#underWay === 0 || group.reading > 0) return;
-    this.#isAppending = true;
-    this.#parts.store.append(group, this.#parts.points.lastEpoch, this.#appended);
+    this.#moves.flags[at] = ENTRY_FLAG.LOST;
+    (this.#moves.views[at] as Uint8Array).fill(0);
   }
 
   #end(result: number): void {
-    const group = this.#groups[this.#first] as Group;
-    for (let at = 0; at < group.count; at++) {
-      if (group.sources[at] === FROM_VOLUME) this.#endOriginal(group, at, result);
-      else this.#endStored(group, at, result);
+    const count = this.#appending;
+    for (let at = this.#first; at < this.#first + count; at++) {
+      if (this.#moves.sources[at] === FROM_VOLUME) this.#endOriginal(at, result);
+      else this.#endStored(at, result);
     }
-    group.count = 0;
-    this.#first = (this.#first + 1) % this.#groups.length;
-    this.#underWay--;
-    this.ended++;
-    this.#isAppending = false;
+    this.#first = this.#placeAfter(count);
+    this.#count -= count;
+    this.#started -= count;
+    this.#appending = 0;
+    this.ended += count;
     this.whenMoved(result);
-    this.#append();
-    this.start();
   }
 
-  /** Gives back what was taken and has not been started. */
+  /** Gives back what was taken and is not being read. */
   abandon(): void {
-    const group = this.#forming;
-    for (let at = 0; at < group.count; at++) {
-      if (group.sources[at] === FROM_VOLUME) this.#parts.map.remove(this.#parts.map.newest(group.blocks[at] as number));
+    const { map } = this.#parts;
+    const { sources, blocks } = this.#moves;
+    for (; this.#count > this.#started; this.#count--) {
+      const at = this.#placeAfter(this.#count - 1);
+      if (sources[at] === FROM_VOLUME) map.remove(map.newest(blocks[at] as number));
     }
-    group.count = 0;
   }
 
-  #endOriginal(group: Group, at: number, result: number): void {
+  #endOriginal(at: number, result: number): void {
     const { map, points, store } = this.#parts;
-    const segment = store.layout.segmentOf(group.slots[at] as number);
-    const version = map.newest(group.blocks[at] as number);
-    const epoch = group.epochs[at] as number;
+    const { blocks, slots, epochs, checksums, flags } = this.#moves;
+    const segment = store.layout.segmentOf(slots[at] as number);
+    const version = map.newest(blocks[at] as number);
+    const epoch = epochs[at] as number;
     const older = map.older(version);
     if (result === 0) {
       this.#parts.counts.add(COW_COUNT.moved);
-      map.settle(version, epoch, group.slots[at] as number, group.checksums[at] as number, group.flags[at] as number);
+      map.settle(version, epoch, slots[at] as number, checksums[at] as number, flags[at] as number);
       // Whoever wanted it may have gone meanwhile.
       if (points.isWanted(map.block(version), older === NONE ? 0 : map.epoch(older), epoch)) return;
     }
@@ -248,18 +233,19 @@ export class Mover implements Layer, CompletionHandler {
     store.segments.unwant(segment);
   }
 
-  #endStored(group: Group, at: number, result: number): void {
+  #endStored(at: number, result: number): void {
     const { map, store } = this.#parts;
-    const version = map.findExactly(group.blocks[at] as number, group.epochs[at] as number);
-    const source = group.sources[at] as number;
-    const slot = group.slots[at] as number;
+    const { blocks, slots, epochs, checksums, flags, sources } = this.#moves;
+    const version = map.findExactly(blocks[at] as number, epochs[at] as number);
+    const source = sources[at] as number;
+    const slot = slots[at] as number;
     const isStillThere = version !== NONE && map.slot(version) === source;
     if (result !== 0 || !isStillThere) {
       store.segments.unwant(store.layout.segmentOf(slot));
       return;
     }
     this.#parts.counts.add(COW_COUNT.relocated);
-    map.move(version, slot, group.flags[at] as number, group.checksums[at] as number);
+    map.move(version, slot, flags[at] as number, checksums[at] as number);
     store.segments.unwant(store.layout.segmentOf(source));
   }
 }

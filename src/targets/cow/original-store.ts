@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import { OPCODE, RWF_DSYNC } from "../../ublk/abi.ts";
 import { ERRNO } from "../../ublk/errors.ts";
 import type { CompletionHandler, Io, IoMemory } from "../../ublk/io.ts";
-import { LAST_EPOCH, type Group } from "./group.ts";
+import { LAST_EPOCH, type Moves } from "./moves.ts";
 import type { Layout } from "./layout.ts";
 import type { Segments } from "./segments.ts";
 import { TableSector } from "./table-sector.ts";
@@ -81,18 +81,18 @@ export class OriginalStore implements CompletionHandler {
   }
 
   /**
-   * Appends the group's blocks; those that have no epoch yet get `epoch`. There must be room. `done` is called once, with 0
-   * when all of it is durable, or with a negative errno when nobody knows how much of it is. Its slots count as wanted from
-   * now on.
+   * Appends `length` blocks from the place `first` on; those that have no epoch yet get `epoch`. There must be room. `done` is
+   * called once, with 0 when all of it is durable, or with a negative errno when nobody knows how much of it is. Its slots
+   * count as wanted from now on.
    */
-  append(group: Group, epoch: number, done: (result: number) => void): void {
+  append(moves: Moves, first: number, length: number, epoch: number, done: (result: number) => void): void {
     this.#done = done;
     this.#result = 0;
     this.#outstanding = 1;
-    for (let at = 0; at < group.count;) {
+    for (let at = first; at < first + length;) {
       if (this.#segment < 0 || this.#used === this.layout.geometry.slotsPerSegment) this.#openNext();
-      const count = Math.min(group.count - at, this.layout.geometry.slotsPerSegment - this.#used);
-      this.#write(group, at, count, epoch);
+      const count = Math.min(first + length - at, this.layout.geometry.slotsPerSegment - this.#used);
+      this.#write(moves, at, count, epoch);
       at += count;
     }
     this.#settle();
@@ -110,33 +110,33 @@ export class OriginalStore implements CompletionHandler {
     this.#turn = 1 - this.#turn;
   }
 
-  #write(group: Group, at: number, count: number, epoch: number): void {
+  #write(moves: Moves, at: number, count: number, epoch: number): void {
     const { layout } = this;
     const { blockBytes, slotsPerSegment } = layout.geometry;
     const first = this.#used;
     const firstSlot = this.#segment * slotsPerSegment + first;
     const table = this.#tables[this.#turn] as Table;
     for (let index = at; index < at + count; index++) {
-      if (group.epochs[index] === LAST_EPOCH) group.epochs[index] = epoch;
-      group.slots[index] = firstSlot + index - at;
-      group.checksums[index] = crc32(group.views[index] as Uint8Array);
+      if (moves.epochs[index] === LAST_EPOCH) moves.epochs[index] = epoch;
+      moves.slots[index] = firstSlot + index - at;
+      moves.checksums[index] = crc32(moves.views[index] as Uint8Array);
       this.segments.want(this.#segment);
-      this.#enter(table, first + index - at, group, index);
+      this.#enter(table, first + index - at, moves, index);
     }
     this.#used += count;
-    this.#transfer(layout.slotOffset(firstSlot), group.address + at * blockBytes, count * blockBytes);
+    this.#transfer(layout.slotOffset(firstSlot), moves.address + at * blockBytes, count * blockBytes);
     this.#writeTable(table, first);
   }
 
-  #enter(table: Table, entry: number, group: Group, index: number): void {
+  #enter(table: Table, entry: number, moves: Moves, index: number): void {
     const { entriesPerSector } = this.layout;
     const sector = table.sectors[Math.floor(entry / entriesPerSector)] as TableSector;
     sector.setEntry(
       entry % entriesPerSector,
-      group.blocks[index] as number,
-      group.flags[index] as number,
-      group.epochs[index] as number,
-      group.checksums[index] as number,
+      moves.blocks[index] as number,
+      moves.flags[index] as number,
+      moves.epochs[index] as number,
+      moves.checksums[index] as number,
     );
   }
 

@@ -17,6 +17,13 @@ export class Points {
   /** The same, by the place of the epoch in `#valid`; undefined for what wants all originals. */
   #passedOf: readonly (Passed | undefined)[] = [];
   readonly #volumeBlocks: number;
+  /**
+   * By epoch: the mark of a point that has one, once that is durable. If originals were not kept before, a crash would bring
+   * back a point without its mark, and what was written after the mark would be taken for originals.
+   */
+  readonly #marks = new Map<number, number>();
+  /** The same, by the place of the epoch in `#valid`; Infinity for what has none. */
+  #markOf = new Float64Array(0);
   /** Epochs of points that are being taken: what they show is not durable yet. */
   readonly #joining = new Set<number>();
   #lastEpoch: number;
@@ -26,6 +33,7 @@ export class Points {
     this.#lastEpoch = lastEpoch;
     this.#volumeBlocks = volumeBlocks;
     this.#valid = new Uint32Array(0);
+    for (const { epoch, mark } of points) if (mark !== 0) this.#marks.set(epoch, mark);
     this.#changed();
   }
 
@@ -43,15 +51,15 @@ export class Points {
     return this.#lastEpoch;
   }
 
-  /** Of the newest point that originals of this block are kept for; 0 where there is none. */
+  /** Of the newest point that originals of this block are kept for from now on; 0 where there is none. */
   newestFor(block: number): number {
     for (let index = this.#valid.length - 1; index >= 0; index--) {
-      if (this.#wants(index, block)) return this.#valid[index] as number;
+      if (this.#markOf[index] === Infinity && this.#needs(index, block)) return this.#valid[index] as number;
     }
     return 0;
   }
 
-  #wants(index: number, block: number): boolean {
+  #needs(index: number, block: number): boolean {
     const passed = this.#passedOf[index];
     return passed === undefined || !passed.has(block);
   }
@@ -73,6 +81,7 @@ export class Points {
     const valid = this.#all.filter(({ state }) => state === "valid").map(({ epoch }) => epoch);
     this.#valid = Uint32Array.from([...valid, ...this.#leaving]).sort();
     this.#passedOf = Array.from(this.#valid, (epoch) => this.#passed.get(epoch));
+    this.#markOf = Float64Array.from(this.#valid, (epoch) => this.#marks.get(epoch) ?? Infinity);
   }
 
   /** Whether a block's version of epoch `epoch` is wanted, when its next older one has epoch `before` (0 for none). */
@@ -85,7 +94,9 @@ export class Points {
       if ((valid[middle] as number) > before) high = middle;
       else low = middle + 1;
     }
-    for (; low < valid.length && (valid[low] as number) <= epoch; low++) if (this.#wants(low, block)) return true;
+    for (; low < valid.length && (valid[low] as number) <= epoch; low++) {
+      if (epoch < (this.#markOf[low] as number) && this.#needs(low, block)) return true;
+    }
     return false;
   }
 
@@ -101,6 +112,20 @@ export class Points {
     this.#all.push(added);
     this.#changed();
     return added;
+  }
+
+  /** The point gets a mark, as far as the catalogue goes; it counts after `endMarking`. Gives the mark. */
+  mark(epoch: number): number {
+    const mark = ++this.#lastEpoch;
+    this.#all = this.#all.map((point) => (point.epoch === epoch ? { ...point, mark } : point));
+    return mark;
+  }
+
+  /** The mark is durable. */
+  endMarking(epoch: number, mark: number): void {
+    // It may have gone meanwhile.
+    if (this.isKept(epoch)) this.#marks.set(epoch, mark);
+    this.#changed();
   }
 
   join(epoch: number): void {
@@ -133,6 +158,7 @@ export class Points {
     for (const epoch of epochs) {
       this.#leaving.delete(epoch);
       this.#passed.delete(epoch);
+      this.#marks.delete(epoch);
     }
     this.#changed();
   }

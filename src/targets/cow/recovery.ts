@@ -10,7 +10,7 @@ import { crc32 } from "node:zlib";
 import type { ByteStorage } from "../../nvram/byte-storage.ts";
 import { UblkError } from "../../ublk/errors.ts";
 import { decodeCatalog, type CatalogContent } from "./catalog.ts";
-import { FROM_VOLUME } from "./group.ts";
+import { FROM_VOLUME } from "./moves.ts";
 import { PARTIAL_PLACES, SUPERBLOCK_OFFSETS, type Layout } from "./layout.ts";
 import { Segments } from "./segments.ts";
 import { decodeSuperblock, SUPERBLOCK_BYTES, type Superblock } from "./superblock.ts";

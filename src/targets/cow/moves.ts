@@ -1,4 +1,7 @@
-/** Blocks that go to the store together: read into one piece of memory, written from there with one barrier. */
+/**
+ * Blocks on their way to the store: a ring of places, each with its part of one piece of memory, into which the block is read and
+ * from which it is written.
+ */
 import type { Io } from "../../ublk/io.ts";
 import { Request } from "../../ublk/request.ts";
 
@@ -7,15 +10,15 @@ export const FROM_VOLUME = -1;
 /** A block gets the last epoch that there is when it is written. */
 export const LAST_EPOCH = 0;
 
-export class Group {
+export class Moves {
   readonly address: number;
   readonly blockBytes: number;
-  /** All of it, and each block's own bytes by its position. */
+  /** All of it, and each block's own bytes by its place. */
   readonly bytes: Uint8Array;
   readonly views: readonly Uint8Array[];
-  /** Reads that begin at a position; each may go on to the end of the group. */
+  /** Reads that begin at a place; each may go on to the end of the memory. */
   readonly reads: readonly Request[];
-  /** By position. */
+  /** By place. */
   readonly blocks: Float64Array;
   /** The slot that it is read from, or FROM_VOLUME. */
   readonly sources: Int32Array;
@@ -26,9 +29,8 @@ export class Group {
   /** Since the append: where it lies, and its checksum. */
   readonly slots: Int32Array;
   readonly checksums: Uint32Array;
-  count = 0;
-  /** Reads that have not ended. */
-  reading = 0;
+  /** 1 where it has been read. */
+  readonly isRead: Uint8Array;
 
   /** `firstSlot` is the slot of its first request; it has one for each block. */
   constructor(io: Io, blocks: number, blockBytes: number, firstSlot: number) {
@@ -46,17 +48,18 @@ export class Group {
     this.flags = new Uint8Array(blocks);
     this.slots = new Int32Array(blocks);
     this.checksums = new Uint32Array(blocks);
+    this.isRead = new Uint8Array(blocks);
   }
 
-  get isFull(): boolean {
-    return this.count === this.blocks.length;
+  get places(): number {
+    return this.blocks.length;
   }
 
-  add(block: number, source: number, epoch: number): void {
-    const at = this.count++;
+  set(at: number, block: number, source: number, epoch: number): void {
     this.blocks[at] = block;
     this.sources[at] = source;
     this.epochs[at] = epoch;
     this.flags[at] = 0;
+    this.isRead[at] = 0;
   }
 }

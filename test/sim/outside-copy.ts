@@ -1,0 +1,188 @@
+/**
+ * A bulk copy in the simulator: a program outside of the engine reads the volume piece by piece, in an order of its own, while
+ * writes go on; then it marks the point; then the originals overwrite what it has read.
+ *
+ * The oracle: after that its image is exactly what the point was to show, whoever dies in between and whenever. The image
+ * itself is on another machine: it survives everything.
+ */
+import type { CowTarget } from "../../src/targets/cow/cow-target.ts";
+import type { IoMemory } from "../../src/ublk/io.ts";
+import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
+import type { Random } from "./random.ts";
+import { readStamp, SECTOR_BYTES } from "./stamps.ts";
+
+const PIECE_SECTORS = 16;
+
+/** The point that the copy is of, as the history sees it. */
+export interface CopiedPoint {
+  readonly epoch: number;
+  readonly name: string;
+  readonly shows: Int32Array;
+  isTaken(): boolean;
+  /** It is no more, or was given up. */
+  isLost(): boolean;
+}
+
+export interface OutsideCopyOptions {
+  readonly sectors: number;
+  readonly sectorsPerBlock: number;
+  /** Reads may fail, and so may the mark. */
+  readonly mayFail: boolean;
+  /** Of the volume's queue. */
+  readonly slot: number;
+  readonly tell: (line: () => string) => void;
+}
+
+export class OutsideCopy implements Layer {
+  readonly #options: OutsideCopyOptions;
+  readonly #random: Random;
+  readonly #image: Int32Array;
+  /** First sectors of what has not been read yet, in the order in which it will be. */
+  #toRead: number[] = [];
+  /** Blocks whose originals have not been laid over the image yet; undefined while they are not known. */
+  #toOverlay: number[] | undefined;
+  #point: CopiedPoint | undefined;
+  #mark = 0;
+  #isHurried = false;
+  #request: Request | undefined;
+  #isBusy = false;
+  /** Told when an image is complete, and right. */
+  whenDone: (epoch: number) => void = () => undefined;
+
+  constructor(options: OutsideCopyOptions, random: Random) {
+    this.#options = options;
+    this.#random = random;
+    this.#image = new Int32Array(options.sectors);
+  }
+
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
+  get isActive(): boolean {
+    return this.#point !== undefined;
+  }
+
+  begin(point: CopiedPoint): void {
+    const pieces = Math.ceil(this.#options.sectors / PIECE_SECTORS);
+    this.#point = point;
+    this.#mark = 0;
+    this.#isHurried = false;
+    this.#toOverlay = undefined;
+    this.#image.fill(-1);
+    this.#toRead = Array.from({ length: pieces }, (_, index) => index * PIECE_SECTORS);
+    // From the first to the last, or in no order.
+    if (this.#random.chance(0.5)) return;
+    for (let index = pieces - 1; index > 0; index--) {
+      const other = this.#random.below(index + 1);
+      const sector = this.#toRead[index] as number;
+      this.#toRead[index] = this.#toRead[other] as number;
+      this.#toRead[other] = sector;
+    }
+  }
+
+  /** A daemon has started: what was under way is asked again. */
+  attach(memory: IoMemory, engine: CowTarget): void {
+    this.#request = new Request(this.#options.slot, new Uint8Array(memory.buffer), memory.address);
+    this.#isBusy = false;
+    this.#toOverlay = undefined;
+    if (this.#point === undefined || this.#point.isLost()) return;
+    const { epoch, name } = this.#point;
+    const found = engine.points.find((point) => point.epoch === epoch)?.mark ?? 0;
+    if (this.#mark !== 0 && found !== this.#mark) throw new Error(`the mark of ${name} is lost: ${found}`);
+    this.#mark = found;
+    if (found !== 0 && this.#toRead.length > 0) throw new Error(`${name} has a mark that nobody has set`);
+  }
+
+  /** Goes on with whatever comes next. */
+  turn(engine: CowTarget): void {
+    const point = this.#point;
+    if (point === undefined || this.#isBusy) return;
+    if (point.isLost()) this.#point = undefined;
+    else if (!point.isTaken()) return;
+    else if (this.#toRead.length > 0) this.#read(engine);
+    else if (this.#mark === 0) {
+      if (this.#random.chance(this.#isHurried ? 0.7 : 0.05)) this.#setMark(engine, point);
+    } else if (this.#toOverlay === undefined) this.#findOriginals(engine, point);
+    else if (this.#toOverlay.length > 0) this.#readOriginal(engine, point, this.#toOverlay);
+    else this.#compare(point);
+  }
+
+  /** Some other point is being taken: soon is the best of moments to mark this one. */
+  pointIsTaken(): void {
+    this.#isHurried = true;
+  }
+
+  #read(engine: CowTarget): void {
+    const sector = this.#random.chance(0.1) ? this.#toRead.at(-1) : this.#toRead[0];
+    this.#submit(sector as number, PIECE_SECTORS, engine);
+  }
+
+  #submit(sector: number, count: number, to: { submit(request: Request): void }): void {
+    const request = this.#request as Request;
+    request.operation = Operation.READ;
+    request.offset = sector * SECTOR_BYTES;
+    request.length = Math.min(count, this.#options.sectors - sector) * SECTOR_BYTES;
+    this.#isBusy = true;
+    request.pass(to, this);
+  }
+
+  #setMark(engine: CowTarget, { epoch, name }: CopiedPoint): void {
+    this.#isBusy = true;
+    this.#options.tell(() => `mark ${name}`);
+    engine.markPoint(epoch, (result) => {
+      this.#isBusy = false;
+      this.#options.tell(() => `marked ${name}: ${typeof result === "number" ? result : result.mark}`);
+      if (typeof result !== "number") this.#mark = result.mark;
+      else if (!this.#options.mayFail && this.#point?.isLost() === false)
+        throw new Error(`${name} got no mark: ${result}`);
+    });
+  }
+
+  #findOriginals(engine: CowTarget, { epoch }: CopiedPoint): void {
+    this.#isBusy = true;
+    engine.diff(epoch, this.#mark, (blocks) => {
+      this.#isBusy = false;
+      this.#toOverlay = [...(blocks ?? [])];
+    });
+  }
+
+  #readOriginal(engine: CowTarget, { epoch }: CopiedPoint, [block]: readonly number[]): void {
+    const { sectorsPerBlock } = this.#options;
+    this.#submit((block as number) * sectorsPerBlock, sectorsPerBlock, engine.reader.view(epoch));
+  }
+
+  answered(request: Request, result: number): void {
+    const point = this.#point;
+    this.#isBusy = false;
+    if (point === undefined || point.isLost()) return;
+    const sector = request.offset / SECTOR_BYTES;
+    const isOriginal = this.#toOverlay !== undefined;
+    this.#options.tell(() => `outside: ${isOriginal ? "original" : "volume"} ${sector} of ${point.name}: ${result}`);
+    if (result < 0) {
+      // An original may be lost for good: then the copy is, too.
+      if (this.#options.mayFail && isOriginal) this.#point = undefined;
+      else if (!this.#options.mayFail && !point.isLost()) throw new Error(`outside copy of ${point.name}: ${result}`);
+      return;
+    }
+    const data = new DataView(request.buffer.buffer, request.buffer.byteOffset, request.length);
+    for (let index = 0; index < request.length / SECTOR_BYTES; index++) {
+      this.#image[sector + index] = readStamp(data, index * SECTOR_BYTES).sequence;
+    }
+    if (isOriginal) this.#toOverlay?.shift();
+    else this.#toRead = this.#toRead.filter((each) => each !== sector);
+    this.#isHurried = false;
+  }
+
+  #compare({ epoch, name, shows }: CopiedPoint): void {
+    for (let sector = 0; sector < this.#options.sectors; sector++) {
+      if (this.#image[sector] === shows[sector]) continue;
+      throw new Error(
+        `bulk copy: the image of ${name} has write ${this.#image[sector]} in sector ${sector}, wanted write ${shows[sector]}`,
+      );
+    }
+    this.#options.tell(() => `the image of ${name} is right`);
+    this.#point = undefined;
+    this.whenDone(epoch);
+  }
+}

@@ -1,0 +1,102 @@
+// vm: --disk 256M --disk 64M
+/** Bulk copies: dd reads the live device under load, and its copy becomes what the volume was when it was begun. */
+import { rm } from "node:fs/promises";
+import test, { type ExecutionContext } from "ava";
+import type { BulkStatus } from "../../src/control/bulk-status.ts";
+import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+
+const SIZE = 40 * MIB;
+const IMAGE = "/dev/shm/bulk.copy";
+const RESTORED = "/dev/shm/bulk.restored";
+const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
+const moved = async (): Promise<number> => (await sluice<SnapshotList>("snapshot list bulk")).store.counts.moved;
+const originalBytes = async (): Promise<number> => (await sluice<BulkStatus>("bulk status bulk")).originalBytes;
+/** Waits for an event, however long it takes. */
+const until = async (happens: () => Promise<boolean>): Promise<void> => {
+  while (!(await happens()));
+};
+const copy = (from: string, part: string): Promise<string> =>
+  sh(`dd if=${from} of=${IMAGE} bs=1M iflag=direct conv=notrunc status=none ${part}`);
+
+/** Begins a bulk copy at the moment of a snapshot, has dd read the volume under load and two deaths, and marks it. */
+async function copyUnderLoad(t: ExecutionContext, daemon: Daemon): Promise<void> {
+  // Nobody writes between the two: the snapshot says what the copy must become.
+  await sh("bin/sluice snapshot create bulk then");
+  t.like(await sluice<BulkStatus>("bulk begin bulk"), { state: "copying", sizeBytes: SIZE, originalBytes: 0 });
+  const load = new VerifiedLoad(daemon.path);
+  t.teardown(() => load.stop().catch(() => undefined));
+  await until(async () => (await originalBytes()) > 0);
+  await rm(IMAGE, { force: true });
+  // The second half first; the daemon dies on the way, and dd waits for the next one.
+  const reading = copy(daemon.path, "skip=20 seek=20");
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  t.regex(daemon.output, /recovered/);
+  await reading;
+  await copy(daemon.path, "count=20");
+  t.like(await sluice<BulkStatus>("bulk mark bulk"), { state: "marked" });
+  // The load goes on: what it overwrites now is no part of the copy.
+  const { originalBytes: marked } = await sluice<BulkStatus>("bulk end-cow bulk");
+  await daemon.end("SIGKILL");
+  await daemon.start();
+  t.like(await sluice<BulkStatus>("bulk status bulk"), { state: "marked", originalBytes: marked });
+  t.true((await load.stop()) > 0);
+}
+
+/** The device of the snapshot. */
+async function exported(): Promise<string> {
+  return String((await sluice<SnapshotRow>("snapshot export bulk then")).device);
+}
+
+const forget = (): Promise<string> =>
+  sh("bin/sluice snapshot unexport bulk then && bin/sluice snapshot delete bulk then");
+
+const daemon = new Daemon("bulk");
+test.after.always(() => daemon.end("SIGKILL"));
+
+test.serial("a copy by dd of the live device, overlaid, is the volume as it was when it was begun", async (t) => {
+  const path = await image("bulk", SIZE);
+  await configure("bulk", `path = "${path}"\n[snapshots]\nstore = "/dev/vda"`);
+  await sh("bin/sluice snapshot init bulk --block 4KiB");
+  await daemon.start();
+  t.regex((await tried("bin/sluice bulk mark bulk")).output, /has no bulk copy: begin one/);
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M oflag=direct`).catch(() => undefined);
+  await copyUnderLoad(t, daemon);
+  const then = await exported();
+  t.not((await tried(`cmp ${then} ${IMAGE}`)).code, 0, "the copy alone is not what the volume was");
+  await sh(`bin/sluice bulk finish bulk --overlay ${IMAGE}`);
+  await sh(`cmp ${then} ${IMAGE}`);
+  t.regex((await tried("bin/sluice bulk status bulk")).output, /has no bulk copy/);
+  await forget();
+});
+
+test.serial("appended to the copy, the originals make it the volume as it was when it is restored", async (t) => {
+  await copyUnderLoad(t, daemon);
+  const then = await exported();
+  t.regex((await tried(`bin/sluice bulk finish bulk --overlay ${daemon.path}`)).output, /is the volume itself/);
+  await sh(`bin/sluice bulk finish bulk --append ${IMAGE} --record 64KiB`);
+  await sh(`bin/sluice bulk restore ${IMAGE} ${RESTORED} && cmp ${then} ${RESTORED}`);
+  await sh(`bin/sluice bulk restore ${IMAGE} /dev/vdb && cmp --bytes=${SIZE} ${then} /dev/vdb`);
+  await forget();
+});
+
+test.serial("a mark frees the writers: nothing is moved any more", async (t) => {
+  await sh("bin/sluice bulk begin bulk");
+  t.regex((await tried("bin/sluice bulk begin bulk")).output, /has a bulk copy already/);
+  const ask = `curl -s --unix-socket /run/sluice/bulk.sock -d '{"recordBytes":4096}' http://x/v1/bulk/originals`;
+  t.regex(await sh(ask), /not marked yet/);
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=1 oflag=direct status=none`);
+  t.is(await originalBytes(), MIB);
+  await sh("bin/sluice bulk mark bulk");
+  t.regex((await tried("bin/sluice bulk mark bulk")).output, /is marked already/);
+  const counted = await moved();
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=8 oflag=direct status=none`);
+  t.is(await moved(), counted);
+  t.is(await originalBytes(), MIB);
+  await sh("bin/sluice bulk cancel bulk");
+  t.deepEqual((await sluice<SnapshotList>("snapshot list bulk")).snapshots, []);
+  await until(async () => (await sluice<SnapshotList>("snapshot list bulk")).store.usedBytes === 0);
+  await daemon.end("SIGTERM");
+});
