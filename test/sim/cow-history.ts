@@ -623,7 +623,8 @@ export class CowHistory implements Layer {
       world.complete();
     }
     world.endBatch();
-    if (engine.points.filter(({ state }) => state === "full").length > full)
+    // Beside the point of an outside copy the room that is left is only estimated.
+    if (this.#outside === undefined && engine.points.filter(({ state }) => state === "full").length > full)
       throw new Error("a rollback has cost a point");
     return result;
   }
@@ -677,7 +678,7 @@ export class CowHistory implements Layer {
     for (let rounds = 0; isBusy(); rounds++) {
       if (isLast) this.#outside?.turn(engine);
       // A queue waits for a completion: where none is under way, there is no next batch.
-      const isStuck = world.isIdle && this.#outside?.isActive !== true;
+      const isStuck = world.isIdle && this.#host.inFlight > 0 && this.#outside?.isActive !== true;
       if (isStuck || rounds > 100_000) throw new Error(`${this.#host.inFlight} requests are never answered`);
       if (!world.isIdle) world.complete();
       world.endBatch();

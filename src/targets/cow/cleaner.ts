@@ -59,10 +59,10 @@ export class Cleaner implements CompletionHandler {
     return this.#isReading;
   }
 
-  /** Room can be made for so many more, in the long run. */
+  /** Room can be made for so many more, in the long run: all but the open segment may be as full as is worth emptying. */
   canMake(blocks: number): boolean {
     const { segments, slotsPerSegment } = this.#store.layout.geometry;
-    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED) * slotsPerSegment;
+    return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED - 1) * slotsPerSegment;
   }
 
   /** Some room can be made, even if it is little. */
