@@ -59,10 +59,9 @@ export class Cleaner implements CompletionHandler {
     return this.#isReading;
   }
 
-  /** Room can be made for so many more, in the long run. */
+  /** Room can be made for so many more, in the long run: all but the open segment may be as full as is worth emptying. */
   canMake(blocks: number): boolean {
     const { segments, slotsPerSegment } = this.#store.layout.geometry;
-    // Beside those that are reserved one is open, and nothing is gained of it.
     return this.#map.count + blocks <= LITTLE_GAIN * (segments - FREE_RESERVED - 1) * slotsPerSegment;
   }
 
