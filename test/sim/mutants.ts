@@ -342,6 +342,14 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
+    name: "a store that has failed is written to again",
+    file: "src/targets/cow/original-store.ts",
+    from: "at < first + length && this.#result === 0;) {",
+    to: "at < first + length && (this.#result = 0) === 0;) {",
+    firstSeed: 124600,
+  },
+  {
+    world: "snapshots",
     name: "of two torn versions of a block, one is forgotten",
     file: "src/targets/cow/recovery.ts",
     from: "return `${block}@${epoch}`;",

@@ -11,7 +11,7 @@ import type { CompletionHandler } from "../../ublk/io.ts";
 import { Operation, type Layer, type Request, type Submission } from "../../ublk/request.ts";
 import type { TargetContext } from "../../ublk/target.ts";
 import { COW_COUNT, type CowCounts } from "./cow-counts.ts";
-import { FROM_VOLUME, Moves } from "./moves.ts";
+import { FROM_VOLUME, Moves, NO_SLOT } from "./moves.ts";
 import type { OriginalStore } from "./original-store.ts";
 import type { Points } from "./points.ts";
 import { ENTRY_FLAG } from "./table-sector.ts";
@@ -110,14 +110,22 @@ export class Mover implements Layer, CompletionHandler {
 
   /** Appends what has been read, unless an append is under way. */
   append(): void {
-    if (this.#appending > 0) return;
+    // A store that has failed ends each append at once.
+    while (this.#appending === 0) {
+      const count = this.#countRead();
+      if (count === 0) return;
+      this.#appending = count;
+      this.#parts.store.append(this.#moves, this.#first, count, this.#parts.points.lastEpoch, this.#appended);
+    }
+  }
+
+  /** Of the oldest, so many can be appended at once. */
+  #countRead(): number {
     const { places, isRead } = this.#moves;
     const most = Math.min(this.#started, this.#appendMost, places - this.#first);
     let count = 0;
     while (count < most && isRead[this.#first + count] === 1) count++;
-    if (count === 0) return;
-    this.#appending = count;
-    this.#parts.store.append(this.#moves, this.#first, count, this.#parts.points.lastEpoch, this.#appended);
+    return count;
   }
 
   /** Blocks from `at` on that can be read at once. */
@@ -217,9 +225,8 @@ export class Mover implements Layer, CompletionHandler {
   }
 
   #endOriginal(at: number, result: number): void {
-    const { map, points, store } = this.#parts;
+    const { map, points } = this.#parts;
     const { blocks, slots, epochs, checksums, flags } = this.#moves;
-    const segment = store.layout.segmentOf(slots[at] as number);
     const version = map.newest(blocks[at] as number);
     const epoch = epochs[at] as number;
     const older = map.older(version);
@@ -230,7 +237,13 @@ export class Mover implements Layer, CompletionHandler {
       if (points.isWanted(map.block(version), older === NONE ? 0 : map.epoch(older), epoch)) return;
     }
     map.remove(version);
-    store.segments.unwant(segment);
+    this.#giveBack(at);
+  }
+
+  #giveBack(at: number): void {
+    const { segments, layout } = this.#parts.store;
+    const slot = this.#moves.slots[at] as number;
+    if (slot !== NO_SLOT) segments.unwant(layout.segmentOf(slot));
   }
 
   #endStored(at: number, result: number): void {
@@ -241,7 +254,7 @@ export class Mover implements Layer, CompletionHandler {
     const slot = slots[at] as number;
     const isStillThere = version !== NONE && map.slot(version) === source;
     if (result !== 0 || !isStillThere) {
-      store.segments.unwant(store.layout.segmentOf(slot));
+      this.#giveBack(at);
       return;
     }
     this.#parts.counts.add(COW_COUNT.relocated);

@@ -7,6 +7,8 @@ import { Request } from "../../ublk/request.ts";
 
 /** A block that the volume holds, not the store. */
 export const FROM_VOLUME = -1;
+/** It has none in the store, yet. */
+export const NO_SLOT = -1;
 /** A block gets the last epoch that there is when it is written. */
 export const LAST_EPOCH = 0;
 
@@ -26,7 +28,7 @@ export class Moves {
   readonly epochs: Uint32Array;
   /** ENTRY_FLAG of the table. */
   readonly flags: Uint8Array;
-  /** Since the append: where it lies, and its checksum. */
+  /** Since the append: where it lies, and its checksum; NO_SLOT before, and where it was not appended. */
   readonly slots: Int32Array;
   readonly checksums: Uint32Array;
   /** 1 where it has been read. */
@@ -60,6 +62,7 @@ export class Moves {
     this.sources[at] = source;
     this.epochs[at] = epoch;
     this.flags[at] = 0;
+    this.slots[at] = NO_SLOT;
     this.isRead[at] = 0;
   }
 }

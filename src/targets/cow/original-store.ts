@@ -83,13 +83,12 @@ export class OriginalStore implements CompletionHandler {
   /**
    * Appends `length` blocks from the place `first` on; those that have no epoch yet get `epoch`. There must be room. `done` is
    * called once, with 0 when all of it is durable, or with a negative errno when nobody knows how much of it is. Its slots
-   * count as wanted from now on.
+   * count as wanted from now on. After an append that has failed there is no other: it would tell of what is not there.
    */
   append(moves: Moves, first: number, length: number, epoch: number, done: (result: number) => void): void {
     this.#done = done;
-    this.#result = 0;
     this.#outstanding = 1;
-    for (let at = first; at < first + length;) {
+    for (let at = first; at < first + length && this.#result === 0;) {
       if (this.#segment < 0 || this.#used === this.layout.geometry.slotsPerSegment) this.#openNext();
       const count = Math.min(first + length - at, this.layout.geometry.slotsPerSegment - this.#used);
       this.#write(moves, at, count, epoch);
