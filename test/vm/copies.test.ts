@@ -1,4 +1,5 @@
 // vm: --disk 256M --disk 64M
+// vm-kernel: 6.12
 /** Copies of a running volume: they are of the moment they began, whatever is written, fails, stands still or dies. */
 import test from "ava";
 import type { CopyRemainder, CopyRow } from "../../src/control/copy-status.ts";
@@ -111,7 +112,7 @@ test.serial("staged jobs begin as one; what cannot be is refused, and changes no
   const { daemon, path } = await volume("staged");
   const said = async (words: string): Promise<string> => (await tried(`bin/sluice copy ${words}`)).output;
   await sh(
-    "touch /var/tmp/there.img && truncate -s 1M /var/tmp/small && losetup -f --show /var/tmp/small > /tmp/small",
+    "modprobe loop; touch /var/tmp/there.img && truncate -s 1M /var/tmp/small && losetup -f --show /var/tmp/small > /tmp/small",
   );
   t.regex(await said("start staged /var/tmp/there.img"), /exists already/);
   t.regex(await said("start staged $(cat /tmp/small)"), /less than the/);

@@ -1,4 +1,5 @@
 // vm: --disk 64M --disk 64M
+// vm-kernel: 7.2
 /** Snapshots of several volumes at one instant, under a writer that writes to one only after the other has answered. */
 import { constants } from "node:fs";
 import { chmod, open, readFile, writeFile } from "node:fs/promises";

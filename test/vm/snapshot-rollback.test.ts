@@ -1,4 +1,5 @@
 // vm: --disk 64M
+// vm-kernel: 6.12
 /** A volume is made what it was at a snapshot, beside others, over the death of the daemon that does it. */
 import { open, writeFile } from "node:fs/promises";
 import test from "ava";
