@@ -12,7 +12,7 @@ import { page, recordArgument, sizeArgument, volumeName, withName, type Act } fr
 
 const SEGMENT = "1MiB";
 const WATCH_MS = 1_000;
-const STDOUT = "-";
+const STDOUT = "/dev/stdout";
 
 function withCopy<T>(command: Argv<T>): Argv<T & { name: string; copy: string }> {
   return withName(command).positional("copy", { type: "string", demandOption: true, describe: "name of the copy job" });
@@ -32,7 +32,8 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
             type: "string",
             array: true,
             demandOption: true,
-            describe: "files or block devices: each gets the whole volume, which is read once; - with --stream: stdout",
+            describe:
+              "files or block devices: each gets the whole volume, which is read once; with --stream also /dev/stdout",
           }),
           "copy start NAME DESTINATION... [OPTION]...",
           [
@@ -43,7 +44,7 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
           ["$0 copy start data /backup/data.img", "a file, which stays sparse"],
           ["$0 copy start data /dev/vg/copy --order hot-first", "a device; what is written most comes first"],
           ["$0 copy start data /backup/data.img --limit 50MiB", "at most 50 MiB a second"],
-          ["$0 copy start data - --stream | zstd > data.zst", "a stream of checked records"],
+          ["$0 copy start data /dev/stdout --stream | zstd > data.zst", "a stream of checked records"],
         )
           .option("as", { type: "string", requiresArg: true, describe: "name of the job (default: copy-N)" })
           .option("segment", {
@@ -81,7 +82,10 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
         else if (stream && !stage && destination.length === 1) {
           await (await streams()).streamToStdout(volumeName(name), wanted);
         } else
-          throw new UblkError("EUSAGE", `"-" is for one stream that begins at once: give --stream, and nothing else`);
+          throw new UblkError(
+            "EUSAGE",
+            `${STDOUT} is for one stream that begins at once: give --stream, and nothing else`,
+          );
       }),
     )
     .command(
@@ -90,11 +94,11 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
       (restore) =>
         page(
           restore
-            .positional("stream", { type: "string", demandOption: true, describe: "file of the stream; -: stdin" })
+            .positional("stream", { type: "string", demandOption: true, describe: "file of the stream, or /dev/stdin" })
             .positional("device", { type: "string", demandOption: true, describe: "device, or file, which is made" }),
           "copy restore STREAM DEVICE",
           ["Writes what a stream holds to its places, and checks each record before. Needs no daemon."],
-          ["zstd -dc data.zst | $0 copy restore - /dev/vdb", "all that the device holds is lost"],
+          ["zstd -dc data.zst | $0 copy restore /dev/stdin /dev/vdb", "all that the device holds is lost"],
         ),
       act(async ({ stream, device }) => {
         const done = await (await streams()).restoreStream(stream, device);
@@ -106,7 +110,11 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
       "check every byte of a stream",
       (verify) =>
         page(
-          verify.positional("stream", { type: "string", demandOption: true, describe: "file of the stream; -: stdin" }),
+          verify.positional("stream", {
+            type: "string",
+            demandOption: true,
+            describe: "file of the stream, or /dev/stdin",
+          }),
           "copy verify STREAM",
           [
             "Reads a stream to its end; says which record is the first that is damaged, cut or missing. Needs no daemon.",

@@ -17,7 +17,6 @@ import { UblkError } from "../ublk/errors.ts";
 import { progressOf } from "./progress.ts";
 
 const execute = promisify(execFile);
-const STDIN = "-";
 
 /** A job whose stream goes through this process: it is over when this resolves. Throws ECOPY where it has failed. */
 export async function streamToStdout(volume: string, wanted: NewCopy): Promise<void> {
@@ -75,8 +74,7 @@ export async function restoreStream(path: string, destination: string): Promise<
 }
 
 async function readStream(path: string, take: (record: StreamRecord) => void): Promise<CheckedStream> {
-  const source: AsyncIterable<Uint8Array> = path === STDIN ? process.stdin : createReadStream(path);
-  const { recordBytes, chunks } = await withRecordSize(source);
+  const { recordBytes, chunks } = await withRecordSize(createReadStream(path));
   const reader = new StreamReader(recordBytes);
   for await (const record of recordsOf(chunks, recordBytes)) {
     const taken = reader.take(record);

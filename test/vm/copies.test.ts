@@ -137,7 +137,9 @@ test.serial("staged jobs begin as one; what cannot be is refused, and changes no
   t.is(await hash("/var/tmp/there.img"), before);
   await sh("bin/sluice copy cancel staged one");
   // Through a pipe, and into a file that goes on after the daemon's death.
-  await sh("bin/sluice copy start staged - --stream --record 64KiB | bin/sluice copy restore - /var/tmp/c.img");
+  await sh(
+    "bin/sluice copy start staged /dev/stdout --stream --record 64KiB | bin/sluice copy restore /dev/stdin /var/tmp/c.img",
+  );
   t.is(await hash("/var/tmp/c.img"), before);
   t.deepEqual(await sluice<CopyRow[]>("copy list staged"), []);
   await sh("bin/sluice copy start staged /var/tmp/d.stream --stream --record 64KiB --limit 512KiB");
