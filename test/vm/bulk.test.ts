@@ -1,5 +1,5 @@
 // vm: --disk 256M --disk 64M
-// vm-kernel: 7.2
+// vm-kernel: 6.12
 /** Bulk copies: dd reads the live device under load, and its copy becomes what the volume was when it was begun. */
 import { rm } from "node:fs/promises";
 import test, { type ExecutionContext } from "ava";

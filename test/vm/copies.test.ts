@@ -1,5 +1,5 @@
 // vm: --disk 256M --disk 64M
-// vm-kernel: 6.12
+// vm-kernel: 7.2
 /** Copies of a running volume: they are of the moment they began, whatever is written, fails, stands still or dies. */
 import test from "ava";
 import type { CopyRemainder, CopyRow } from "../../src/control/copy-status.ts";
