@@ -350,14 +350,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
-    name: "of two torn versions of a block, one is forgotten",
-    file: "src/targets/cow/recovery.ts",
-    from: "return `${block}@${epoch}`;",
-    to: "return String(block + 0 * epoch);",
-    firstSeed: 56980,
-  },
-  {
-    world: "snapshots",
     name: "what was held for a torn block is forgotten",
     file: "src/targets/cow/cow-target.ts",
     from: "      this.#rescanUntil = this.#mover.taken;\n    }",
