@@ -453,6 +453,7 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/cleaner.ts",
     from: "there is no next batch.\n    this.#choose(isShort);",
     to: "there is no next batch.",
+    firstSeed: 9000,
   },
   {
     world: "snapshots",
