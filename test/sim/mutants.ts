@@ -334,14 +334,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
-    name: "a read of a point does not look whether its slot is used again",
-    file: "src/targets/cow/point-reader.ts",
-    from: "version !== NONE && map.slot(version) === piece.slot",
-    to: "version !== NONE",
-    firstSeed: 83000,
-  },
-  {
-    world: "snapshots",
     name: "a store that has failed is written to again",
     file: "src/targets/cow/original-store.ts",
     from: "at < first + length && this.#result === 0;) {",
