@@ -15,11 +15,12 @@ import type { CopyOrder } from "../copy/segment-list.ts";
 import { openStreamDestination, StreamDestination } from "../copy/stream-destination.ts";
 import { STREAM_ID_BYTES } from "../copy/stream-format.ts";
 import type { Point } from "../targets/cow/catalog.ts";
-import type { CowAnswer, CowOrder } from "../targets/cow/cow-orders.ts";
+import type { CowOrder } from "../targets/cow/cow-orders.ts";
 import type { CowView } from "../targets/volume.ts";
 import type { Device } from "../ublk/device.ts";
-import { errnoText, messageOf, UblkError } from "../ublk/errors.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
+import { askCow } from "./cow-order.ts";
 import { log } from "./log.ts";
 import { formatSize } from "./sizes.ts";
 
@@ -86,10 +87,8 @@ export class Copies {
     return turn;
   }
 
-  async #ask(order: CowOrder): Promise<Exclude<CowAnswer, { error: number }>> {
-    const answer = (await this.#device.order(order)) as CowAnswer;
-    if (!("error" in answer)) return answer;
-    throw new UblkError("ECOPY", `Volume ${this.#volume}: ${errnoText(-answer.error)}`, { errno: -answer.error });
+  #ask(order: CowOrder): ReturnType<typeof askCow> {
+    return askCow(this.#volume, this.#device, order);
   }
 
   async #points(): Promise<readonly Point[]> {
