@@ -22,9 +22,9 @@ import { messageOf, UblkError } from "../ublk/errors.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import { askCow } from "./cow-order.ts";
 import { log } from "./log.ts";
+import { checkPointName } from "./point-name.ts";
 import { formatSize } from "./sizes.ts";
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
 /** Each may have one thread of the process wait for a destination that stands still. */
 const RUNNING_MAX = 3;
 const SEGMENT_BYTES_MIN = 64 * 1024;
@@ -134,12 +134,7 @@ export class Copies {
   start(wanted: NewCopy): Promise<CopyRow> {
     return this.#inTurn(async () => {
       const name = wanted.name ?? this.#freeName();
-      if (!NAME.test(name)) {
-        throw new UblkError(
-          "ENAME",
-          `"${name}" is no name for a copy job: wanted up to 63 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit`,
-        );
-      }
+      checkPointName(name, "copy job");
       if (this.#entries.has(name)) {
         throw new UblkError("EEXIST", `Volume ${this.#volume} has a copy job "${name}" already`);
       }

@@ -18,6 +18,7 @@ import { stopCleanly } from "./clean-stop.ts";
 import { askCow } from "./cow-order.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
+import { checkPointName } from "./point-name.ts";
 import type { FreezeHook } from "./freeze-hook.ts";
 import { GroupPart } from "./group-part.ts";
 import { formatSize } from "./sizes.ts";
@@ -25,7 +26,6 @@ import { rangesOf } from "./changed-ranges.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import { StoreWatch } from "./store-watch.ts";
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$/;
 const VIEW_DEPTH = 64;
 
 interface Export {
@@ -137,12 +137,7 @@ export class Snapshots {
   }
 
   async #checkNew(name: string): Promise<void> {
-    if (!NAME.test(name)) {
-      throw new UblkError(
-        "ENAME",
-        `"${name}" is no name for a snapshot: wanted up to 63 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit`,
-      );
-    }
+    checkPointName(name, "snapshot");
     if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
       throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
     }

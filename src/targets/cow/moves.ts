@@ -15,8 +15,7 @@ export const LAST_EPOCH = 0;
 export class Moves {
   readonly address: number;
   readonly blockBytes: number;
-  /** All of it, and each block's own bytes by its place. */
-  readonly bytes: Uint8Array;
+  /** Each block's own bytes by its place. */
   readonly views: readonly Uint8Array[];
   /** Reads that begin at a place; each may go on to the end of the memory. */
   readonly reads: readonly Request[];
@@ -39,10 +38,10 @@ export class Moves {
     const memory = io.memory(blocks * blockBytes);
     this.address = memory.address;
     this.blockBytes = blockBytes;
-    this.bytes = new Uint8Array(memory.buffer, 0, blocks * blockBytes);
-    this.views = Array.from({ length: blocks }, (_, at) => this.bytes.subarray(at * blockBytes, (at + 1) * blockBytes));
+    const bytes = new Uint8Array(memory.buffer, 0, blocks * blockBytes);
+    this.views = Array.from({ length: blocks }, (_, at) => bytes.subarray(at * blockBytes, (at + 1) * blockBytes));
     this.reads = this.views.map(
-      (_, at) => new Request(firstSlot + at, this.bytes.subarray(at * blockBytes), this.address + at * blockBytes),
+      (_, at) => new Request(firstSlot + at, bytes.subarray(at * blockBytes), this.address + at * blockBytes),
     );
     this.blocks = new Float64Array(blocks);
     this.sources = new Int32Array(blocks);

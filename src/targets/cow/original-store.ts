@@ -76,10 +76,6 @@ export class OriginalStore implements CompletionHandler {
     return open + this.segments.free * slotsPerSegment;
   }
 
-  get openSegment(): number {
-    return this.#segment;
-  }
-
   /**
    * Appends `length` blocks from the place `first` on; those that have no epoch yet get `epoch`. There must be room. `done` is
    * called once, with 0 when all of it is durable, or with a negative errno when nobody knows how much of it is. Its slots

@@ -8,7 +8,7 @@
 const PLACES_MAX = 2 ** 23;
 
 /** Blocks that are passed as a whole, in a volume of so many: a power of two. */
-export function placeBlocks(volumeBlocks: number): number {
+function placeBlocks(volumeBlocks: number): number {
   return 2 ** Math.max(0, Math.ceil(Math.log2(volumeBlocks / PLACES_MAX)));
 }
 

@@ -20,8 +20,6 @@ export class Sweeper implements CompletionHandler {
   #bucket = 0;
   #isRunning = false;
   #again = false;
-  /** Told when everything has been looked at. */
-  whenSwept: () => void = () => undefined;
 
   constructor(map: VersionMap, points: Points, store: OriginalStore, io: Io) {
     this.#map = map;
@@ -53,10 +51,7 @@ export class Sweeper implements CompletionHandler {
       this.#again = false;
       this.#bucket = 0;
       this.#io.turn(this.#handler, 0);
-    } else {
-      this.#isRunning = false;
-      this.whenSwept();
-    }
+    } else this.#isRunning = false;
   }
 
   #sweep(bucket: number): void {
