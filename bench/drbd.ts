@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { measureInGuest, saveResult } from "./guest-run.ts";
 import type { DrbdMeasurement, DrbdOrder } from "./guest/drbd.ts";
 
-const TOOLS = fileURLToPath(new URL("../scripts/drbd-utils", import.meta.url));
+const UNPACKED = fileURLToPath(new URL("../scripts/unpacked", import.meta.url));
 /** Of the traced volume, and room for DRBD's own data. */
 const DISK = "24G";
 
@@ -19,7 +19,7 @@ export interface DrbdOptions {
 }
 
 export async function drbd({ kernel, writes }: DrbdOptions): Promise<{ result: unknown; text: string }> {
-  const { stdout } = await promisify(execFile)(TOOLS);
+  const { stdout } = await promisify(execFile)(UNPACKED, ["drbd-utils"]);
   const order: DrbdOrder = { tools: stdout.trim(), writes };
   const measured = (await measureInGuest("bench/guest/drbd.ts", order, kernel, "--disk", DISK)) as DrbdMeasurement;
   const saved = await saveResult(`drbd-${kernel}`, measured);

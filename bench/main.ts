@@ -1,20 +1,38 @@
 /** npm run bench -- [NAME...] [--json] [options of the benchmark]: the side-by-side benchmarks. */
 import { parseArgs } from "node:util";
+import { bulk, type BulkOptions } from "./bulk.ts";
+import { copyLoad, type CopyLoadOptions } from "./copy-load.ts";
 import { copy, type CopyOptions } from "./copy.ts";
 import { drbd, type DrbdOptions } from "./drbd.ts";
 import { driver, type DriverOptions } from "./driver.ts";
 import { path } from "./path.ts";
+import { qemu, type QemuOptions } from "./qemu.ts";
 import { record, type RecordBenchOptions } from "./record.ts";
 import { recording, type RecordingOptions } from "./recording.ts";
+import { snapshotMap } from "./snapshot-map.ts";
+import { snapshotTake } from "./snapshot-take.ts";
 import { snapshot, type SnapshotOptions } from "./snapshot.ts";
 
-const BENCHMARKS = { copy, drbd, driver, path, record, recording, snapshot } as const;
+const BENCHMARKS = {
+  bulk,
+  copy,
+  "copy-load": copyLoad,
+  drbd,
+  driver,
+  path,
+  qemu,
+  record,
+  recording,
+  snapshot,
+  "snapshot-map": snapshotMap,
+  "snapshot-take": snapshotTake,
+} as const;
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of copy, drbd, driver, recording and snapshot:
+of bulk, copy, copy-load, drbd, driver, qemu, recording and snapshot:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
-of driver, recording and snapshot:
+of bulk, copy-load, driver, qemu, recording and snapshot:
   --rounds N          rounds, of which the medians are taken (default: 3)
 of driver and recording:
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
@@ -23,6 +41,8 @@ of driver:
   --null-only         only the null targets
 of drbd:
   --writes N          how many writes of each trace are replayed (default: 20000)
+of snapshot:
+  --slow-disk         volume and stores on one disk that is slower than the processor, as an SSD is to one that is not emulated
 of record:
   --frontier FILE     draw updates against what must be copied, as SVG
 `;
@@ -37,9 +57,12 @@ function wholeNumber(option: string, text: string, least: number): number {
   return Number.isSafeInteger(value) && value >= least ? value : fail(`--${option}: no number from ${least}: ${text}`);
 }
 
-type Options = CopyOptions &
+type Options = BulkOptions &
+  CopyLoadOptions &
+  CopyOptions &
   DrbdOptions &
   DriverOptions &
+  QemuOptions &
   RecordingOptions &
   RecordBenchOptions &
   SnapshotOptions & { json: boolean };
@@ -60,6 +83,7 @@ function readCommandLine(): {
         load: { type: "string", default: "" },
         "null-only": { type: "boolean", default: false },
         frontier: { type: "string", default: "" },
+        "slow-disk": { type: "boolean", default: false },
       },
     });
     return {
@@ -73,6 +97,7 @@ function readCommandLine(): {
         load: values.load,
         nullOnly: values["null-only"],
         frontier: values.frontier,
+        slowDisk: values["slow-disk"],
       },
     };
   } catch (error) {

@@ -38,9 +38,9 @@ const WRITE_BYTES_MAX = 1024 * 1024;
 
 /** A fresh device without a peer, whose activity log has so many extents. */
 async function start(tools: string, extents: number): Promise<void> {
-  const setup = `${tools}/lib/drbd/drbdsetup-84`;
+  const setup = `${tools}/usr/lib/drbd/drbdsetup-84`;
   const meta = (...words: string[]): Promise<string> =>
-    run(`${tools}/sbin/drbdmeta`, "--force", MINOR, "v08", BACKING, "internal", ...words);
+    run(`${tools}/usr/sbin/drbdmeta`, "--force", MINOR, "v08", BACKING, "internal", ...words);
   await meta("create-md");
   await run(setup, "new-resource", RESOURCE);
   await run(setup, "new-minor", RESOURCE, MINOR, "0");
@@ -55,7 +55,7 @@ async function start(tools: string, extents: number): Promise<void> {
 }
 
 async function stop(tools: string): Promise<void> {
-  await run(`${tools}/lib/drbd/drbdsetup-84`, "down", RESOURCE);
+  await run(`${tools}/usr/lib/drbd/drbdsetup-84`, "down", RESOURCE);
 }
 
 /** The count that /proc/drbd has as "al:". */

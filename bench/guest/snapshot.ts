@@ -9,6 +9,8 @@ import { configure, run } from "./peers.ts";
 
 export interface SnapshotOrder {
   readonly rounds: number;
+  /** Volume and stores are parts of one disk that is slower than the processor. */
+  readonly slowDisk: boolean;
 }
 
 /** What is kept of the volume while it is overwritten. */
@@ -49,24 +51,46 @@ export const CONTENDERS: readonly Contender[] = [
 
 /** Of the volume's disk and the stores' disk. */
 export const DISKS = ["256M", "1G"] as const;
-const VOLUME = { device: "vda", path: "/dev/vda" } as const;
-const STORE = { device: "vdb", path: "/dev/vdb" } as const;
+/** As an SSD is to a processor that is not emulated: so many operations at once, each takes so long. */
+const SLOW_DISK = { atOnce: 8, nanoseconds: 4_000_000, volumeSectors: 2 ** 19, storeSectors: 2 ** 21 } as const;
+/** Block devices that the contenders are given. */
+export interface Disks {
+  readonly volume: string;
+  readonly store: string;
+}
+export const FAST_DISKS: Disks = { volume: "/dev/vda", store: "/dev/vdb" };
+export const VOLUME_NAME = "snapped";
 const SECTOR_BYTES = 512;
-const WRITTEN_BYTES = 32 * 2 ** 20;
+export const WRITTEN_BYTES = 32 * 2 ** 20;
 const DEPTH = 32;
 
-interface Counters {
+export interface Counters {
   readonly readBytes: number;
   readonly writtenBytes: number;
 }
 
-async function countersOf(device: string): Promise<Counters> {
-  const fields = (await readFile(`/sys/block/${device}/stat`, "utf8")).trim().split(/\s+/).map(Number);
+async function makeSlowDisks(): Promise<Disks> {
+  const { atOnce, nanoseconds, volumeSectors, storeSectors } = SLOW_DISK;
+  const settings = [`completion_nsec=${nanoseconds}`, `hw_queue_depth=${atOnce}`, "irqmode=2", "submit_queues=1"];
+  await run("modprobe", "null_blk", "nr_devices=1", "memory_backed=1", "gb=2", "bs=512", "no_sched=1", ...settings);
+  // Partitions, since the device mapper counts requests anew that the disk has no room for yet.
+  await run("addpart", "/dev/nullb0", "1", "0", String(volumeSectors));
+  await run("addpart", "/dev/nullb0", "2", String(volumeSectors), String(storeSectors));
+  return { volume: "/dev/nullb0p1", store: "/dev/nullb0p2" };
+}
+
+async function sectorsOf(path: string): Promise<number> {
+  return Number(await run("blockdev", "--getsz", path));
+}
+
+export async function countersOf(path: string): Promise<Counters> {
+  const device = (await run("stat", "--dereference", "--format=%Hr:%Lr", path)).trim();
+  const fields = (await readFile(`/sys/dev/block/${device}/stat`, "utf8")).trim().split(/\s+/).map(Number);
   return { readBytes: (fields[2] ?? NaN) * SECTOR_BYTES, writtenBytes: (fields[6] ?? NaN) * SECTOR_BYTES };
 }
 
 /** Each place once, in an order by chance that is the same each time. */
-async function overwrite(path: string): Promise<number> {
+export async function overwrite(path: string): Promise<{ iops: number; p99Us: number }> {
   const text = await run(
     "fio",
     "--name=w",
@@ -81,46 +105,56 @@ async function overwrite(path: string): Promise<number> {
     "--disk_util=0",
     "--output-format=json",
   );
-  const { jobs } = JSON.parse(text.slice(text.indexOf("{"))) as { jobs: { write: { iops: number } }[] };
-  return jobs[0]?.write.iops ?? NaN;
+  const { jobs } = JSON.parse(text.slice(text.indexOf("{"))) as {
+    jobs: { write: { iops: number; clat_ns: { percentile: Record<string, number> } } }[];
+  };
+  const written = jobs[0]?.write;
+  return { iops: written?.iops ?? NaN, p99Us: (written?.clat_ns.percentile["99.000000"] ?? NaN) / 1000 };
 }
 
 /** Has the volume with its snapshots ready, gives its device and how to take everything away again. */
-type Setup = (contender: Contender) => Promise<{ path: string; takeDown: () => Promise<void> }>;
+type Setup = (
+  disks: Disks,
+  snapshots: number,
+  blockKib: number,
+) => Promise<{ path: string; takeDown: () => Promise<void> }>;
 
 async function usedBytes(): Promise<number> {
-  const text = await run("bin/sluice", "snapshot", "list", "snapped", "--json");
+  const text = await run("bin/sluice", "snapshot", "list", VOLUME_NAME, "--json");
   return (JSON.parse(text) as { store: { usedBytes: number } }).store.usedBytes;
 }
 
-const sluice: Setup = async ({ snapshots, blockKib }) => {
-  await run("dd", "if=/dev/zero", `of=${STORE.path}`, "bs=16k", "count=1", "conv=fsync");
-  await configure("snapped", `path = "${VOLUME.path}"`, `[snapshots]\nstore = "${STORE.path}"`);
-  await run("bin/sluice", "snapshot", "init", "snapped", `--block=${blockKib}KiB`);
-  await run("bin/sluice", "up", "snapped");
+export const startSluice: Setup = async ({ volume, store }, snapshots, blockKib) => {
+  await run("dd", "if=/dev/zero", `of=${store}`, "bs=16k", "count=1", "conv=fsync");
+  await configure(VOLUME_NAME, `path = "${volume}"`, `[snapshots]\nstore = "${store}"`);
+  await run("bin/sluice", "snapshot", "init", VOLUME_NAME, `--block=${blockKib}KiB`);
+  await run("bin/sluice", "up", VOLUME_NAME);
   // Whatever is compiled while it runs is compiled by then.
-  await run("bin/sluice", "snapshot", "create", "snapped", "before");
-  await overwrite("/dev/sluice/snapped");
-  await run("bin/sluice", "snapshot", "delete", "snapped", "before");
+  await run("bin/sluice", "snapshot", "create", VOLUME_NAME, "before");
+  await overwrite(`/dev/sluice/${VOLUME_NAME}`);
+  await run("bin/sluice", "snapshot", "delete", VOLUME_NAME, "before");
   while ((await usedBytes()) > 0);
   for (let number = 1; number <= snapshots; number++)
-    await run("bin/sluice", "snapshot", "create", "snapped", `s${number}`);
-  return { path: "/dev/sluice/snapped", takeDown: () => run("bin/sluice", "down", "snapped").then(() => undefined) };
+    await run("bin/sluice", "snapshot", "create", VOLUME_NAME, `s${number}`);
+  return {
+    path: `/dev/sluice/${VOLUME_NAME}`,
+    takeDown: () => run("bin/sluice", "down", VOLUME_NAME).then(() => undefined),
+  };
 };
 
-const dm: Setup = async ({ snapshots, blockKib }) => {
-  const sectors = Number(await readFile(`/sys/block/${VOLUME.device}/size`, "utf8"));
-  const storeSectors = Math.floor(Number(await readFile(`/sys/block/${STORE.device}/size`, "utf8")) / 4);
+const startDm: Setup = async ({ volume, store }, snapshots, blockKib) => {
+  const sectors = await sectorsOf(volume);
+  const storeSectors = Math.floor((await sectorsOf(store)) / 4);
   const made: string[] = [];
   const make = async (name: string, table: string): Promise<string> => {
     await run("dmsetup", "create", name, "--table", table);
     made.unshift(name);
     return `/dev/mapper/${name}`;
   };
-  const base = await make("base", `0 ${sectors} linear ${VOLUME.path} 0`);
+  const base = await make("base", `0 ${sectors} linear ${volume} 0`);
   await overwrite(base);
   for (let number = 0; number < snapshots; number++) {
-    const cow = await make(`cow${number}`, `0 ${storeSectors} linear ${STORE.path} ${number * storeSectors}`);
+    const cow = await make(`cow${number}`, `0 ${storeSectors} linear ${store} ${number * storeSectors}`);
     await run("dd", "if=/dev/zero", `of=${cow}`, "bs=64k", "count=1", "conv=fsync");
     await make(`snap${number}`, `0 ${sectors} snapshot ${base} ${cow} P ${blockKib * 2}`);
   }
@@ -133,29 +167,31 @@ const dm: Setup = async ({ snapshots, blockKib }) => {
   };
 };
 
-async function measure(contender: Contender): Promise<SnapshotSample> {
-  const { path, takeDown } = await (contender.by === "sluice" ? sluice : dm)(contender);
-  const before = [await countersOf(VOLUME.device), await countersOf(STORE.device)] as const;
-  const firstIops = await overwrite(path);
-  const after = [await countersOf(VOLUME.device), await countersOf(STORE.device)] as const;
-  const secondIops = await overwrite(path);
+async function measure(contender: Contender, disks: Disks): Promise<SnapshotSample> {
+  const start = contender.by === "sluice" ? startSluice : startDm;
+  const { path, takeDown } = await start(disks, contender.snapshots, contender.blockKib);
+  const before = [await countersOf(disks.volume), await countersOf(disks.store)] as const;
+  const first = await overwrite(path);
+  const after = [await countersOf(disks.volume), await countersOf(disks.store)] as const;
+  const second = await overwrite(path);
   await takeDown();
   return {
     ...contender,
-    firstIops,
-    secondIops,
+    firstIops: first.iops,
+    secondIops: second.iops,
     readRatio: (after[0].readBytes - before[0].readBytes) / WRITTEN_BYTES,
     writtenRatio: (after[1].writtenBytes - before[1].writtenBytes) / WRITTEN_BYTES,
   };
 }
 
 async function main(): Promise<void> {
-  const { rounds } = readOrder() as SnapshotOrder;
+  const { rounds, slowDisk } = readOrder() as SnapshotOrder;
   await run("modprobe", "-a", "ublk_drv", "dm_snapshot");
+  const disks = slowDisk ? await makeSlowDisks() : FAST_DISKS;
   const samples: SnapshotSample[] = [];
   for (let round = 1; round <= rounds; round++) {
     for (const contender of CONTENDERS) {
-      const sample = await measure(contender);
+      const sample = await measure(contender, disks);
       samples.push(sample);
       tell(`round ${round} ${JSON.stringify(sample)}`);
     }

@@ -1,11 +1,13 @@
 /** What `sluice bulk finish` and `sluice bulk restore` do: this process writes, the daemon only reads. */
 import { realpath, stat } from "node:fs/promises";
 import { askBulk, askBulkAction, askBulkDrop, askBulkOriginals, askStatus } from "../control/client.ts";
-import { appendRecords, findAppendPlace, readAppended } from "../copy/appended-stream.ts";
-import { checkRoom, openToRead, openToWrite, type OpenCopy } from "../copy/open-copy.ts";
+import { appendRecords, findAppendPlace } from "../copy/appended-stream.ts";
+import { checkRoom, openToRead, openToWrite, statIfThere, type OpenCopy } from "../copy/open-copy.ts";
 import { recordsOf } from "../copy/originals-stream.ts";
 import { overlayOriginals } from "../copy/overlay.ts";
 import { restore, type RestoreCounts } from "../copy/restore.ts";
+import { openRestoreTarget } from "../copy/restore-target.ts";
+import { readAppended } from "../targets/appended-originals.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { progressOf } from "./progress.ts";
 
@@ -22,9 +24,9 @@ export interface FinishedCopy {
 /** Lays the originals of a bulk copy over what the outside program has written, then drops them. */
 export async function finishByOverlay(name: string, path: string): Promise<FinishedCopy> {
   const { sizeBytes } = await askBulk(name);
-  await using to = await openToWrite(path, false);
-  checkRoom(to, path, sizeBytes);
-  await refuseVolumeItself(name, to, path);
+  await using to = await openToWrite(path, "resume");
+  checkRoom(to, sizeBytes);
+  await refuseVolumeItself(name, to);
   const { stream, originalBytes } = await askBulkAction(name, "end-cow");
   const records = recordsOf(askBulkOriginals(name, OVERLAY_RECORD_BYTES, 0), OVERLAY_RECORD_BYTES);
   await overlayOriginals(records, OVERLAY_RECORD_BYTES, to.file, progressOf("originals", originalBytes));
@@ -32,12 +34,8 @@ export async function finishByOverlay(name: string, path: string): Promise<Finis
   return { destination: path, sizeBytes, originalBytes };
 }
 
-async function refuseVolumeItself(
-  name: string,
-  { isBlockDevice, deviceNumber }: OpenCopy,
-  path: string,
-): Promise<void> {
-  if (!isBlockDevice) return;
+async function refuseVolumeItself(name: string, { kind, deviceNumber, path }: OpenCopy): Promise<void> {
+  if (kind !== "device") return;
   const { device } = await askStatus(name);
   if ((await stat(device.path)).rdev !== deviceNumber) return;
   throw new UblkError("EINVALID", `${path} is the volume itself: what was written since would be lost; name the copy`);
@@ -46,8 +44,8 @@ async function refuseVolumeItself(
 /** Appends the originals to an image that the outside program has written, then drops them. Goes on where it was. */
 export async function finishByAppend(name: string, path: string, recordBytes: number): Promise<FinishedCopy> {
   const { sizeBytes, stream } = await askBulk(name);
-  await using to = await openToWrite(path, false);
-  if (to.isBlockDevice) {
+  await using to = await openToWrite(path, "resume");
+  if (to.kind === "device") {
     throw new UblkError("ENOTFILE", `${path} is a block device, which has no end to append to: wanted a file`);
   }
   const id = { stream: Buffer.from(stream, "hex"), volumeBytes: sizeBytes };
@@ -65,19 +63,20 @@ export interface RestoredCopy extends RestoreCounts {
   readonly time: string;
 }
 
-/** Writes an image with its originals over it to a device, or to a file, which is made. */
-export async function restoreAppended(path: string, destination: string): Promise<RestoredCopy> {
+/**
+ * Writes an image with its originals over it to a device, or to a new file; to one that is there if `force` says so. Throws as
+ * openRestoreTarget, EINVAL where it is the image itself.
+ */
+export async function restoreAppended(path: string, destination: string, force: boolean): Promise<RestoredCopy> {
   await using from = await openToRead(path);
   const appended = readAppended(from.file, path);
   const { volume, volumeBytes, createdMs } = appended.start;
-  // Nobody means to make a file among the devices.
-  const creates = !destination.startsWith("/dev/") || destination.startsWith("/dev/shm/");
-  await using to = await openToWrite(destination, creates);
-  if ((await realpath(path)) === (await realpath(destination))) {
-    throw new UblkError("EINVALID", `${destination} is the file itself: name another one`);
+  if ((await statIfThere(destination)) !== undefined && (await realpath(path)) === (await realpath(destination))) {
+    throw new UblkError("EINVAL", `${destination} is the file itself: name another one`);
   }
-  if (!to.isBlockDevice && to.file.sizeBytes < volumeBytes) to.cut(volumeBytes);
-  checkRoom(to, destination, volumeBytes);
+  await using to = await openRestoreTarget(destination, force);
+  to.fit(volumeBytes);
   const counts = restore(from.file, appended, to.file, progressOf("restored", volumeBytes));
+  await to.finish();
   return { volume, time: new Date(createdMs).toISOString(), ...counts };
 }

@@ -1,11 +1,20 @@
 /** `sluice bulk`: its commands, and what they print. */
 import type { Argv } from "yargs";
-import { askBulk, askBulkAction, askBulkDrop } from "../control/client.ts";
+import { askBulk, askBulkAction, askBulkBegin, askBulkDrop } from "../control/client.ts";
 import type { BulkStatus } from "../control/bulk-status.ts";
 import { formatSize } from "../control/sizes.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
-import { page, recordArgument, volumeName, withName, type Act } from "./page.ts";
+import {
+  ABOUT_RESTORE_TARGET,
+  page,
+  rangeArgument,
+  recordArgument,
+  volumeName,
+  withName,
+  withRestoreTarget,
+  type Act,
+} from "./page.ts";
 
 /** The commands below `sluice bulk`. */
 export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
@@ -18,19 +27,29 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
       (begin) =>
         page(
           withName(begin),
-          "bulk begin NAME",
+          "bulk begin NAME [--range OFFSET+LENGTH]...",
           [
             "Copy the live device of a running volume with any program, at full speed, in any order, while it goes on",
             "being written: what is overwritten from now on is kept, and put right in the copy at the end. The copy",
             "becomes exactly what the volume is now. A program that reads a mounted device must do so with direct I/O:",
-            "the page cache may show what is not on the device. A volume has one bulk copy at a time.",
+            "the page cache may show what is not on the device. A volume has one bulk copy at a time. With --range the",
+            "copy is of these parts alone, in whole blocks of the store: nothing is kept of the rest.",
           ],
           ["$0 bulk begin data", "now"],
+          ["$0 bulk begin data --range 0+1MiB --range 10GiB+4GiB", "two parts of it"],
           ["dd if=/dev/sluice/data of=/backup/data.img bs=4M iflag=direct", "or any other program"],
           ["$0 bulk mark data", "it has ended"],
           ["$0 bulk finish data --overlay /backup/data.img", "the copy is right"],
-        ),
-      act(async ({ name }) => show(await askBulkAction(volumeName(name), "begin"))),
+        ).option("range", {
+          type: "string",
+          array: true,
+          nargs: 1,
+          requiresArg: true,
+          describe: "OFFSET+LENGTH, such as 10GiB+512MiB; again for more, up to 64",
+        }),
+      act(async ({ name, range }) => {
+        show(await askBulkBegin(volumeName(name), range === undefined ? null : range.map(rangeArgument)));
+      }),
     )
     .command(
       "mark <name>",
@@ -93,19 +112,24 @@ export function bulkCommands(command: Argv, json: boolean, act: Act): Argv {
       "write an image with appended originals to a device or a file",
       (restore) =>
         page(
-          restore
-            .positional("file", { type: "string", demandOption: true, describe: "image with originals behind it" })
-            .positional("device", { type: "string", demandOption: true, describe: "device, or file, which is made" }),
-          "bulk restore FILE DEVICE",
+          withRestoreTarget(
+            restore.positional("file", {
+              type: "string",
+              demandOption: true,
+              describe: "image with originals behind it",
+            }),
+          ),
+          "bulk restore FILE DEVICE [--force]",
           [
             "Checks the originals behind an image, then writes the image with the originals in their places. What is",
             "right already is not written: a restore that was interrupted goes on when it is asked for again. Needs",
             "no daemon.",
+            ...ABOUT_RESTORE_TARGET,
           ],
           ["$0 bulk restore /backup/data.img /dev/vdb", "all that the device holds is lost"],
         ),
-      act(async ({ file, device }) => {
-        const done = await (await work()).restoreAppended(file, device);
+      act(async ({ file, device, force }) => {
+        const done = await (await work()).restoreAppended(file, device, force);
         print(
           json,
           done,
@@ -151,10 +175,13 @@ const STATE_TEXT = {
   damaged: "GIVEN UP: the store is damaged",
 } as const;
 
-function describe({ state, begun, sizeBytes, originalBytes, blockBytes }: BulkStatus): [string, string][] {
+function describe({ state, begun, sizeBytes, ranges, originalBytes, blockBytes }: BulkStatus): [string, string][] {
+  const bytes = ranges.reduce((sum, { length }) => sum + length, 0);
+  const isPart = bytes < sizeBytes;
   return [
     ["state", STATE_TEXT[state]],
     ["as of", `${begun}, ${formatSize(sizeBytes)}`],
+    ...(isPart ? [["of it", `${formatSize(bytes)} in ${ranges.length} ranges`] as [string, string]] : []),
     ["originals", `${formatSize(originalBytes)}, in blocks of ${formatSize(blockBytes)}`],
   ];
 }

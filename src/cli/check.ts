@@ -59,7 +59,7 @@ export async function checkVolume(nameOrPath: string): Promise<Finding[]> {
 }
 
 async function checkBacking(config: VolumeConfig): Promise<string> {
-  if (config.volume.backing.kind !== "file") return config.volume.backing.kind;
+  if ("sizeBytes" in config.volume.backing) return config.volume.backing.kind;
   try {
     await using volume = await openVolume({ ...config.volume, record: null, snapshots: null });
     return `${config.volume.backing.path}, ${formatSize(volume.limits.sizeBytes)}, ${volume.explain.join(", ")}`;
@@ -72,7 +72,7 @@ async function checkBacking(config: VolumeConfig): Promise<string> {
 }
 
 async function checkRecord({ backing, sizeBytes }: VolumeSpec, record: RecordSpec): Promise<string> {
-  const wholeBytes = backing.kind === "file" ? await storeBytes(backing.path) : backing.sizeBytes;
+  const wholeBytes = "sizeBytes" in backing ? backing.sizeBytes : await storeBytes(backing.path);
   const volumeBytes = sizeBytes ?? wholeBytes;
   const { chunks, chunkBytes } = await examineNvramBacking(record.path, { ...record, volumeBytes });
   const grows = chunks * chunkBytes < volumeBytes ? "; grows with the volume at the start" : "";

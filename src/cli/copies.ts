@@ -3,12 +3,25 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Argv } from "yargs";
 import { askCopies, askCopy, askCopyCancel, askCopyRemainder, askCopyStart } from "../control/client.ts";
+import { startCopies, type CopyGroupRow, type NewCopies } from "../control/copy-group.ts";
 import type { CopyRow } from "../control/copy-status.ts";
-import { formatSize, parseSize } from "../control/sizes.ts";
+import { formatDuration, formatSize } from "../control/sizes.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { UblkError } from "../ublk/errors.ts";
+import { CopyFolders } from "./copy-folders.ts";
 import { print, table } from "./output.ts";
-import { page, recordArgument, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+import {
+  ABOUT_RESTORE_TARGET,
+  page,
+  rangeArgument,
+  recordArgument,
+  sizeArgument,
+  volumeName,
+  volumeNames,
+  withName,
+  withRestoreTarget,
+  type Act,
+} from "./page.ts";
 
 const SEGMENT = "1MiB";
 const WATCH_MS = 1_000;
@@ -25,7 +38,7 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
     .usage("$0 copy ACTION")
     .command(
       "start <name> <destination..>",
-      "copy a volume as it is now, while it goes on being written",
+      "copy a volume, or several, as they are now, while they go on being written",
       (start) =>
         page(
           withName(start).positional("destination", {
@@ -33,18 +46,26 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
             array: true,
             demandOption: true,
             describe:
-              "files or block devices: each gets the whole volume, which is read once; with --stream also /dev/stdout",
+              "files or block devices: each gets the whole volume, which is read once; with --stream also /dev/stdout; " +
+              "of several volumes folders",
           }),
-          "copy start NAME DESTINATION... [OPTION]...",
+          "copy start NAME[,NAME...] DESTINATION... [OPTION]...",
           [
-            "Begins to copy a running volume as it is at this moment, and returns: what is overwritten before the copy",
-            "has come there is kept in the store of originals. The job goes on after a crash or a restart. A",
-            "destination that is slow holds up the job, never the volume's users.",
+            "Begins to copy a running volume as it is at this moment, and returns: what is overwritten",
+            "before the copy has come there is kept in the store of originals. The job goes on after a crash",
+            "or a restart. A destination that is slow holds up the job, never the volume's users.",
+            "",
+            "Of several volumes, with commas between them, all copies are of one instant: what was",
+            "acknowledged on one of them before a write to another was begun is never missing where the",
+            "later one is. Writes to all of them wait meanwhile, for ten seconds at most. Either all begin,",
+            "or none. A destination is a folder then, which gets NAME.img of each, or NAME.sluice with",
+            "--stream; it is made where it ends with a slash. Each volume has a job, all of the same name.",
           ],
           ["$0 copy start data /backup/data.img", "a file, which stays sparse"],
           ["$0 copy start data /dev/vg/copy --order hot-first", "a device; what is written most comes first"],
           ["$0 copy start data /backup/data.img --limit 50MiB", "at most 50 MiB a second"],
           ["$0 copy start data /dev/stdout --stream | zstd > data.zst", "a stream of checked records"],
+          ["$0 copy start data,log /backup/night/", "data.img and log.img, of one instant"],
         )
           .option("as", { type: "string", requiresArg: true, describe: "name of the job (default: copy-N)" })
           .option("segment", {
@@ -70,7 +91,6 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
       act(async ({ name, destination, as, segment, order, limit, stream, record, force, stage }) => {
         const wanted = {
           name: as,
-          destinations: destination.map((path) => resolve(path)),
           segmentBytes: sizeArgument(segment) as number,
           order,
           bytesPerSecond: sizeArgument(limit) ?? null,
@@ -78,9 +98,15 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
           force,
           staged: stage,
         };
-        if (!destination.includes(STDOUT)) printRow(await askCopyStart(volumeName(name), wanted));
+        const volumes = volumeNames(name);
+        const [volume] = volumes;
+        const destinations = destination.map((path) => resolve(path));
+        if (volume === undefined || volumes.length > 1) {
+          const rows = await startTogether(volumes, wanted, destination);
+          print(json, rows, () => table([["VOLUME", ...COLUMNS], ...rows.map((row) => [row.volume, ...cellsOf(row)])]));
+        } else if (!destination.includes(STDOUT)) printRow(await askCopyStart(volume, { ...wanted, destinations }));
         else if (stream && !stage && destination.length === 1) {
-          await (await streams()).streamToStdout(volumeName(name), wanted);
+          await (await streams()).streamToStdout(volume, { ...wanted, destinations });
         } else
           throw new UblkError(
             "EUSAGE",
@@ -93,15 +119,22 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
       "write a device or a file from a stream",
       (restore) =>
         page(
-          restore
-            .positional("stream", { type: "string", demandOption: true, describe: "file of the stream, or /dev/stdin" })
-            .positional("device", { type: "string", demandOption: true, describe: "device, or file, which is made" }),
-          "copy restore STREAM DEVICE",
-          ["Writes what a stream holds to its places, and checks each record before. Needs no daemon."],
+          withRestoreTarget(
+            restore.positional("stream", {
+              type: "string",
+              demandOption: true,
+              describe: "file of the stream, or /dev/stdin",
+            }),
+          ),
+          "copy restore STREAM DEVICE [--force]",
+          [
+            "Writes what a stream holds to its places, and checks each record before. Needs no daemon.",
+            ...ABOUT_RESTORE_TARGET,
+          ],
           ["zstd -dc data.zst | $0 copy restore /dev/stdin /dev/vdb", "all that the device holds is lost"],
         ),
-      act(async ({ stream, device }) => {
-        const done = await (await streams()).restoreStream(stream, device);
+      act(async ({ stream, device, force }) => {
+        const done = await (await streams()).restoreStream(stream, device, force);
         print(json, done, () => `${device} is what ${done.volume} was at ${done.time}`);
       }),
     )
@@ -189,7 +222,7 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
           ["$0 copy prioritize data copy-1 0+64MiB", "the first 64 MiB"],
         ),
       act(async ({ name, copy, range }) => {
-        printRow(await askCopy(volumeName(name), "prioritize", { name: copy, ...parseRange(range) }));
+        printRow(await askCopy(volumeName(name), "prioritize", { name: copy, ...rangeArgument(range) }));
       }),
     )
     .command(
@@ -249,16 +282,24 @@ export function copyCommands(command: Argv, json: boolean, act: Act): Argv {
     );
 }
 
+async function startTogether(
+  volumes: readonly string[],
+  wanted: NewCopies,
+  paths: readonly string[],
+): Promise<readonly CopyGroupRow[]> {
+  if (wanted.staged)
+    throw new UblkError("EUSAGE", "copies of several volumes begin at once: --stage is for one volume");
+  const folders = await CopyFolders.open(paths, wanted.recordBytes !== null);
+  try {
+    return await startCopies(volumes, wanted, (volume) => folders.filesOf(volume));
+  } catch (error) {
+    await folders.takeBack();
+    throw error;
+  }
+}
+
 /** Other commands are done sooner without it. */
 const streams = (): Promise<typeof import("./copy-stream.ts")> => import("./copy-stream.ts");
-
-function parseRange(text: string): { offset: number; length: number } {
-  const [offset, length, ...rest] = text.split("+").map((part) => parseSize(part));
-  if (offset === undefined || length === undefined || length === 0 || rest.length > 0) {
-    throw new UblkError("EUSAGE", `wanted a range such as 10GiB+512MiB, found "${text}"`);
-  }
-  return { offset, length };
-}
 
 const COLUMNS = ["COPY", "STATE", "COPIED", "OF", "RATE", "LEFT", "DESTINATION"];
 
@@ -273,6 +314,24 @@ function cellsOf(row: CopyRow): string[] {
     remainingSeconds === null ? "-" : `${remainingSeconds} s`,
     destinations.join(", "),
   ];
+}
+
+/** Rows for `sluice status`: those that are complete are only counted. */
+export function copyFacts(copies: readonly CopyRow[]): [string, string][] {
+  const lines = copies.filter(({ state }) => state !== "complete").map(describeProgress);
+  const complete = copies.length - lines.length;
+  if (complete > 0) lines.push(`${complete} complete`);
+  return lines.map((line, index) => [index === 0 ? "copies" : "", line]);
+}
+
+function describeProgress(row: CopyRow): string {
+  const { name, state, error, copiedBytes, volumeBytes, rateBytesPerSecond, remainingSeconds, destinations } = row;
+  return [
+    `${name}: ${error === null ? state : `FAILED (${error})`}`,
+    `${formatSize(copiedBytes)} of ${formatSize(volumeBytes)} to ${destinations.join(" and ")}`,
+    ...(rateBytesPerSecond === null ? [] : [`${formatSize(rateBytesPerSecond)} a second`]),
+    ...(remainingSeconds === null ? [] : [`${formatDuration(remainingSeconds)} left`]),
+  ].join(", ");
 }
 
 function describeCopy(row: CopyRow): string {

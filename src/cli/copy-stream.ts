@@ -7,12 +7,12 @@ import { Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { askCopies, askCopyCancel, askCopyStart } from "../control/client.ts";
-import type { NewCopy } from "../control/copies.ts";
+import type { NewCopy } from "../control/new-copy.ts";
 import { runtimeDirectory } from "../control/paths.ts";
-import { checkRoom, openToWrite } from "../copy/open-copy.ts";
+import { openRestoreTarget } from "../copy/restore-target.ts";
 import { recordsOf } from "../copy/originals-stream.ts";
-import { CONTROL_BYTES } from "../copy/stream-format.ts";
-import { recordBytesOf, StreamReader, type StreamRecord } from "../copy/stream-reader.ts";
+import { CONTROL_BYTES } from "../targets/stream-format.ts";
+import { recordBytesOf, StreamReader, type StreamRecord } from "../targets/stream-reader.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { progressOf } from "./progress.ts";
 
@@ -52,24 +52,27 @@ export function checkStream(path: string): Promise<CheckedStream> {
   return readStream(path, () => undefined);
 }
 
-/** Writes what a stream holds to a device, or to a file, which is made. Durable when it resolves. */
-export async function restoreStream(path: string, destination: string): Promise<CheckedStream> {
-  const creates = !destination.startsWith("/dev/") || destination.startsWith("/dev/shm/");
-  await using to = await openToWrite(destination, creates);
+/**
+ * Writes what a stream holds to a device, or to a new file; to one that is there if `force` says so. Durable when it resolves.
+ * Throws as openRestoreTarget, ESTREAM.
+ */
+export async function restoreStream(path: string, destination: string, force: boolean): Promise<CheckedStream> {
+  await using to = await openRestoreTarget(destination, force);
   let progress: (bytes: number) => void = () => undefined;
   let bytes = 0;
   const checked = await readStream(path, (record) => {
     if (record.kind === "start") {
       const { volumeBytes } = record.start;
-      if (!to.isBlockDevice) to.cut(volumeBytes);
-      checkRoom(to, destination, volumeBytes);
+      to.fit(volumeBytes);
       progress = progressOf("restored", volumeBytes);
     } else if (record.kind === "data") {
-      to.file.write(record.offset, record.payload);
-      progress((bytes += record.payload.length));
+      for (const part of record.parts) {
+        to.file.write(part.offset, part.bytes);
+        progress((bytes += part.bytes.length));
+      }
     }
   });
-  to.file.sync();
+  await to.finish();
   return checked;
 }
 

@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { parseSize } from "../control/sizes.ts";
 import { configFile } from "../control/config.ts";
-import { isRecordSize } from "../copy/stream-format.ts";
+import { isRecordSize } from "../targets/stream-format.ts";
 import { UblkError } from "../ublk/errors.ts";
 
 const RECORD_BYTES = 2 ** 20;
@@ -27,6 +27,19 @@ export function withName<T>(command: Argv<T>): Argv<T & { name: string }> {
   return command.positional("name", { type: "string", demandOption: true, describe: "name of the volume" });
 }
 
+/** What a restore writes to. */
+export function withRestoreTarget<T>(command: Argv<T>): Argv<T & { device: string; force: boolean }> {
+  return command
+    .positional("device", { type: "string", demandOption: true, describe: "device, or file, which is made" })
+    .option("force", { type: "boolean", default: false, describe: "overwrite a file that exists" });
+}
+
+/** Said of each restore. */
+export const ABOUT_RESTORE_TARGET = [
+  "A device is overwritten. A file is made, and has the name FILE.sluice-restore until it is whole:",
+  "ask again for a restore that was interrupted. A file that exists is refused without --force.",
+];
+
 /** Bytes; undefined where nothing is given. Throws EUSAGE. */
 export function sizeArgument(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
@@ -37,9 +50,26 @@ export function sizeArgument(text: string | undefined): number | undefined {
   return bytes;
 }
 
+/** OFFSET+LENGTH, in bytes or with units. Throws EUSAGE. */
+export function rangeArgument(text: string): { readonly offset: number; readonly length: number } {
+  const [offset, length, ...rest] = text.split("+").map((part) => parseSize(part));
+  if (offset === undefined || length === undefined || length === 0 || rest.length > 0) {
+    throw new UblkError("EUSAGE", `wanted a range such as 10GiB+512MiB, found "${text}"`);
+  }
+  return { offset, length };
+}
+
 /** Commands that talk to a daemon mean a volume by its name; the name is checked like that of a file. Throws ConfigError. */
 export function volumeName(name: string): string {
   return configFile(name).name;
+}
+
+/** The volumes that are named with commas between them. Throws EUSAGE, ConfigError. */
+export function volumeNames(names: string): string[] {
+  const volumes = names.split(",").map(volumeName);
+  const twice = volumes.find((volume, index) => volumes.indexOf(volume) !== index);
+  if (twice !== undefined) throw new UblkError("EUSAGE", `volume ${twice} is named twice`);
+  return volumes;
 }
 
 /** The size of a stream's records, `--record`. Throws EUSAGE. */

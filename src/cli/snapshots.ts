@@ -19,7 +19,7 @@ import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
 import { followStop, startService } from "./service.ts";
-import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+import { page, sizeArgument, volumeName, volumeNames, withName, type Act } from "./page.ts";
 
 const BLOCK_BYTES = 16 * 1024;
 
@@ -85,7 +85,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
           ["$0 snapshot create data,log before-upgrade", "of both at one instant"],
         ),
       act(async ({ name, snapshot }) => {
-        const volumes = groupOf(name);
+        const volumes = volumeNames(name);
         const [first] = volumes;
         if (first !== undefined && volumes.length === 1) {
           const row = await askSnapshot(first, "create", snapshot);
@@ -195,14 +195,6 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
       }),
     )
     .demandCommand(1, "name an action: init, create, list, diff, delete, export, unexport or rollback");
-}
-
-/** The volumes that are named with commas between them. Throws EUSAGE, ConfigError. */
-function groupOf(names: string): string[] {
-  const volumes = names.split(",").map(volumeName);
-  const twice = volumes.find((volume, index) => volumes.indexOf(volume) !== index);
-  if (twice !== undefined) throw new UblkError("EUSAGE", `volume ${twice} is named twice`);
-  return volumes;
 }
 
 function describeTaken({ name, sizeBytes, created }: SnapshotRow): string {

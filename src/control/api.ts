@@ -7,9 +7,6 @@
  *     GET  /v1/snapshots SnapshotList; 404 where there is no store for them, as for all of the following
  *     POST /v1/snapshots/create    { "name": string }                     SnapshotRow
  *     POST /v1/snapshots/prepare   { "name": string }                     { "ticket" }: the first step of four (GroupPart)
- *     POST /v1/snapshots/hold      { "ticket": string }
- *     POST /v1/snapshots/take      { "ticket": string }                   SnapshotRow
- *     POST /v1/snapshots/finish    { "ticket": string }
  *     POST /v1/snapshots/delete    { "name": string }
  *     POST /v1/snapshots/diff      { "from": string, "to": string }       SnapshotDiff; without "to": since then
  *     POST /v1/snapshots/export    { "name": string }                     SnapshotRow, with its device
@@ -23,8 +20,12 @@
  *     POST /v1/copies/prioritize   { "name": string, "offset": number, "length": number }        CopyRow
  *     POST /v1/copies/remainder    { "name": string }                     CopyRemainder
  *     POST /v1/copies/cancel       { "name": string }
+ *     POST /v1/copies/prepare      NewCopy                                { "ticket" }: the first step of four (GroupPart)
+ *     POST /v1/group/hold          { "ticket": string }                   the next steps, of whatever was prepared
+ *     POST /v1/group/take          { "ticket": string, "createdMs": number }                     SnapshotRow or CopyRow
+ *     POST /v1/group/finish        { "ticket": string, "keep": boolean }
  *     GET  /v1/bulk      BulkStatus; 404 where there is no bulk copy, or no store for originals, as for all of the following
- *     POST /v1/bulk/begin                                                 BulkStatus
+ *     POST /v1/bulk/begin     { "ranges": [{ "offset", "length" }] }      BulkStatus; without "ranges": of all of the volume
  *     POST /v1/bulk/mark                                                  BulkStatus
  *     POST /v1/bulk/end-cow                                               BulkStatus
  *     POST /v1/bulk/originals { "recordBytes": number, "from": number }   the stream (docs/stream-format.md), from a record on
@@ -35,6 +36,7 @@
  * An error is { "error": { "code", "message" } }; one that comes in the middle of a stream ends it, and is in its trailer
  * "sluice-error". Bodies are bounded; whatever else comes is refused.
  */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import { chmod, mkdir, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
@@ -43,36 +45,43 @@ import { pipeline } from "node:stream/promises";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
-import { isRecordSize } from "../copy/stream-format.ts";
-import type { NewCopy } from "./copies.ts";
+import { isRecordSize } from "../targets/stream-format.ts";
+import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
+import { DEADLINE_MS } from "./client.ts";
 import { log } from "./log.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
 const BODY_MAX_BYTES = 4096;
-const REQUEST_TIMEOUT_MS = 10_000;
+/** Of a bulk copy: a body has room for them. */
+const RANGES_MAX = 64;
 
 /** The snapshots of a volume. */
 export interface ControlledSnapshots {
   list(): Promise<SnapshotList>;
   create(name: string): Promise<SnapshotRow>;
   prepare(name: string): Promise<string>;
-  hold(ticket: string): Promise<void>;
-  take(ticket: string): Promise<SnapshotRow>;
-  finish(ticket: string): Promise<void>;
   drop(name: string): Promise<void>;
   diff(from: string, to: string | undefined): Promise<SnapshotDiff>;
   export(name: string): Promise<SnapshotRow>;
   unexport(name: string, force: boolean): Promise<void>;
 }
 
+/** What is being taken of a volume and others at one instant. */
+export interface ControlledGroup {
+  hold(ticket: string): Promise<void>;
+  take(ticket: string, createdMs: number): Promise<SnapshotRow | CopyRow>;
+  finish(ticket: string, keep: boolean): Promise<void>;
+}
+
 /** The copy jobs of a volume. */
 export interface ControlledCopies {
   list(): CopyRow[];
   start(wanted: NewCopy): Promise<CopyRow>;
+  prepare(wanted: NewCopy): Promise<string>;
   release(): Promise<CopyRow>;
   pause(name: string): Promise<CopyRow>;
   resume(name: string): Promise<CopyRow>;
@@ -85,7 +94,8 @@ export interface ControlledCopies {
 /** The bulk copy of a volume. */
 export interface ControlledBulk {
   status(): Promise<BulkStatus>;
-  begin(): Promise<BulkStatus>;
+  /** Of parts of the volume, or of all of it (null). */
+  begin(ranges: readonly ByteRange[] | null): Promise<BulkStatus>;
   mark(): Promise<BulkStatus>;
   endCow(): Promise<BulkStatus>;
   originals(recordBytes: number, from: number): Promise<AsyncIterable<Uint8Array>>;
@@ -103,6 +113,7 @@ export interface ControlledVolume {
   rollBack(snapshot: string): Promise<void>;
   /** Throws ENOENT where the volume has no store for originals. */
   readonly copies: ControlledCopies;
+  readonly group: ControlledGroup;
   /** Throws ENOENT where the volume has no store for it. */
   readonly bulk: ControlledBulk;
   /** Throws EBUSY while the device is in use, unless forced. */
@@ -122,6 +133,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   ENAME: 400,
   EEXIST: 409,
   EINVALID: 409,
+  EBULK: 409,
   EEXPIRED: 409,
   EORDER: 400,
   EUSAGE: 400,
@@ -132,6 +144,8 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
 
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
 const ticketBody = z.strictObject({ ticket: z.string() });
+const takeBody = z.strictObject({ ticket: z.string(), createdMs: z.int().nonnegative() });
+const finishBody = z.strictObject({ ticket: z.string(), keep: z.boolean() });
 const rollbackBody = z.strictObject({ snapshot: z.string() });
 const diffBody = z.strictObject({ from: z.string(), to: z.string().optional() });
 const unexportBody = z.strictObject({ name: z.string(), force: z.boolean().default(false) });
@@ -149,6 +163,14 @@ const copyBody = z.strictObject({
 const limitBody = z.strictObject({ name: z.string(), bytesPerSecond: z.int().positive().nullable() });
 const rangeBody = z.strictObject({ name: z.string(), offset: z.int().nonnegative(), length: z.int().positive() });
 const originalsBody = z.strictObject({ recordBytes: z.int().positive(), from: z.int().nonnegative().default(0) });
+const beginBody = z.strictObject({
+  ranges: z
+    .array(z.strictObject({ offset: z.int().nonnegative(), length: z.int().positive() }))
+    .min(1)
+    .max(RANGES_MAX)
+    .nullable()
+    .default(null),
+});
 const dropBody = z.strictObject({ stream: z.string().optional() });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
@@ -178,21 +200,6 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   },
   "/v1/snapshots/prepare": {
     POST: async (body, volume) => json({ ticket: await volume.snapshots.prepare(checked(nameBody, body).name) }),
-  },
-  "/v1/snapshots/hold": {
-    POST: async (body, volume) => {
-      await volume.snapshots.hold(checked(ticketBody, body).ticket);
-      return json({ held: true });
-    },
-  },
-  "/v1/snapshots/take": {
-    POST: async (body, volume) => json(await volume.snapshots.take(checked(ticketBody, body).ticket)),
-  },
-  "/v1/snapshots/finish": {
-    POST: async (body, volume) => {
-      await volume.snapshots.finish(checked(ticketBody, body).ticket);
-      return json({ finished: true });
-    },
   },
   "/v1/snapshots/delete": {
     POST: async (body, volume) => {
@@ -229,6 +236,31 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
       return json(await volume.copies.start({ ...wanted, name: wanted.name }));
     },
   },
+  "/v1/copies/prepare": {
+    POST: async (body, volume) => {
+      const wanted = checked(copyBody, body);
+      return json({ ticket: await volume.copies.prepare({ ...wanted, name: wanted.name }) });
+    },
+  },
+  "/v1/group/hold": {
+    POST: async (body, volume) => {
+      await volume.group.hold(checked(ticketBody, body).ticket);
+      return json({ held: true });
+    },
+  },
+  "/v1/group/take": {
+    POST: async (body, volume) => {
+      const { ticket, createdMs } = checked(takeBody, body);
+      return json(await volume.group.take(ticket, createdMs));
+    },
+  },
+  "/v1/group/finish": {
+    POST: async (body, volume) => {
+      const { ticket, keep } = checked(finishBody, body);
+      await volume.group.finish(ticket, keep);
+      return json({ finished: true });
+    },
+  },
   "/v1/copies/release": { POST: async (_body, volume) => json(await volume.copies.release()) },
   "/v1/copies/pause": {
     POST: async (body, volume) => json(await volume.copies.pause(checked(nameBody, body).name)),
@@ -258,7 +290,7 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
     },
   },
   "/v1/bulk": { GET: async (_body, volume) => json(await volume.bulk.status()) },
-  "/v1/bulk/begin": { POST: async (_body, volume) => json(await volume.bulk.begin()) },
+  "/v1/bulk/begin": { POST: async (body, volume) => json(await volume.bulk.begin(checked(beginBody, body).ranges)) },
   "/v1/bulk/mark": { POST: async (_body, volume) => json(await volume.bulk.mark()) },
   "/v1/bulk/end-cow": { POST: async (_body, volume) => json(await volume.bulk.endCow()) },
   "/v1/bulk/originals": {
@@ -294,7 +326,9 @@ function checked<T>(schema: z.ZodType<T>, body: unknown): T {
 export async function serveApi(path: string, volume: ControlledVolume): Promise<Server> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await rm(path, { force: true });
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+  // On a machine that is short of processor it may take long until a request comes through the connection that was made for it.
+  const patience = { requestTimeout: DEADLINE_MS, headersTimeout: DEADLINE_MS };
+  const server = createServer(patience, (request, response) => {
     void answer(request, response, volume);
   });
   // The socket is made with this mask, so that there is no moment at which others could open it.

@@ -1,4 +1,5 @@
 /** What is told of the bulk copy of a volume: GET /v1/bulk. */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import type { PointState } from "../targets/cow/catalog.ts";
 
 /** The trailer of a stream of the control API that tells of an error in the middle: JSON, percent-encoded. */
@@ -14,6 +15,8 @@ export interface BulkStatus {
   readonly begun: string;
   /** What the volume had then. */
   readonly sizeBytes: number;
+  /** What the copy is of: all of the volume, or parts of it, in order, each apart from the next. */
+  readonly ranges: readonly ByteRange[];
   /** What has to be laid over the copy, up to now or to the mark; in whole blocks of this size. */
   readonly originalBytes: number;
   readonly blockBytes: number;

@@ -1,11 +1,11 @@
 /** Ranges from blocks that changed. */
-import type { ChangedRange } from "./snapshot-status.ts";
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 
 /**
  * Blocks that follow one another are one range. `blocks` ascend, and may be told twice. The volume had `fromBytes`, and then
  * `toBytes`: what it has gained has changed.
  */
-export function rangesOf(blocks: Float64Array, blockBytes: number, fromBytes: number, toBytes: number): ChangedRange[] {
+export function rangesOf(blocks: Float64Array, blockBytes: number, fromBytes: number, toBytes: number): ByteRange[] {
   const ranges: { offset: number; length: number }[] = [];
   const add = (offset: number, end: number): void => {
     const last = ranges.at(-1);

@@ -1,16 +1,17 @@
 /** The other end of the control API: what the command asks a daemon. */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import { request, type ClientRequest, type IncomingMessage } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { socketPath } from "./paths.ts";
-import type { NewCopy } from "./copies.ts";
+import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
-/** A stop waits for dirty pages to be written back. */
-const DEADLINE_MS = 10 * 60_000;
+/** A stop waits for dirty pages to be written back. Neither end gives the other up before. */
+export const DEADLINE_MS = 10 * 60_000;
 
 interface Failure {
   readonly error?: { readonly code: string; readonly message: string };
@@ -20,7 +21,8 @@ interface Failure {
 function open(name: string, method: "GET" | "POST", path: string, body: unknown): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const outgoing: ClientRequest = request(
-      { socketPath: socketPath(name), method, path, timeout: DEADLINE_MS },
+      // A connection of its own: one that is kept for the next request may be closed by the daemon just as that is sent.
+      { socketPath: socketPath(name), method, path, timeout: DEADLINE_MS, agent: false },
       resolve,
     );
     outgoing.on("timeout", () => outgoing.destroy(new UblkError("ETIMEDOUT", `The daemon of ${name} does not answer`)));
@@ -46,7 +48,11 @@ function explain(name: string, cause: unknown): UblkError {
   }
   // A daemon that stops closes the connections that it has not looked at yet.
   if (code === "EPIPE" || code === "ECONNRESET") {
-    return new UblkError("EGONE", `The daemon of ${name} ended while it was being asked`, { cause });
+    return new UblkError(
+      "EGONE",
+      `The daemon of ${name} ended, or closed the connection (${code}), without an answer`,
+      { cause },
+    );
   }
   return new UblkError(code ?? "EAPI", `Cannot talk to the daemon of ${name}: ${messageOf(cause)}`, { cause });
 }
@@ -85,6 +91,20 @@ export async function askSnapshots(name: string): Promise<SnapshotList> {
 
 export async function askSnapshot(name: string, action: "create" | "export", snapshot: string): Promise<SnapshotRow> {
   return JSON.parse(await ask(name, "POST", `/v1/snapshots/${action}`, { name: snapshot })) as SnapshotRow;
+}
+
+/** The first step of a snapshot of several volumes: gives the ticket for the next. */
+export async function askSnapshotPrepare(name: string, snapshot: string): Promise<string> {
+  return ticketOf(await ask(name, "POST", "/v1/snapshots/prepare", { name: snapshot }));
+}
+
+/** The same of a copy. */
+export async function askCopyPrepare(name: string, wanted: NewCopy): Promise<string> {
+  return ticketOf(await ask(name, "POST", "/v1/copies/prepare", wanted));
+}
+
+function ticketOf(answer: string): string {
+  return (JSON.parse(answer) as { ticket: string }).ticket;
 }
 
 export async function askSnapshotDiff(name: string, from: string, to: string | undefined): Promise<SnapshotDiff> {
@@ -132,7 +152,12 @@ export async function askBulk(name: string): Promise<BulkStatus> {
   return JSON.parse(await ask(name, "GET", "/v1/bulk")) as BulkStatus;
 }
 
-export async function askBulkAction(name: string, action: "begin" | "mark" | "end-cow"): Promise<BulkStatus> {
+/** Of parts of the volume, or of all of it (null). */
+export async function askBulkBegin(name: string, ranges: readonly ByteRange[] | null): Promise<BulkStatus> {
+  return JSON.parse(await ask(name, "POST", "/v1/bulk/begin", { ranges })) as BulkStatus;
+}
+
+export async function askBulkAction(name: string, action: "mark" | "end-cow"): Promise<BulkStatus> {
   return JSON.parse(await ask(name, "POST", `/v1/bulk/${action}`)) as BulkStatus;
 }
 

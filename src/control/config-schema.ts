@@ -15,7 +15,9 @@ const RECORD_LIMIT_BYTES = 256 * 2 ** 20;
 const DELAY_MAX_MS = 3_600_000;
 const BLOCK_BYTES = [512, 1024, 2048, 4096] as const;
 const OPERATIONS = ["read", "write", "flush", "discard", "write-zeroes"] as const;
-const TARGETS = ["file", "memory", "null"] as const;
+const TARGETS = ["file", "memory", "null", "appended"] as const;
+/** Those that have a store at a path. */
+const STORED_TARGETS: readonly string[] = ["file", "appended"];
 const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
 
@@ -143,14 +145,24 @@ export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[
   const target = valid("target");
   const bytes = valid("size");
   const blockBytes = valid("logical_block_size");
-  if (target === "file" && table["path"] === undefined) {
-    fault("path", "wanted the path of a file or block device, found none");
+  if (target !== undefined && STORED_TARGETS.includes(target)) {
+    if (table["path"] === undefined) {
+      fault("path", `wanted the path of ${target === "file" ? "a file or block device" : "an image"}, found none`);
+    }
+  } else if (target !== undefined) {
+    if (table["path"] !== undefined) {
+      fault("path", `is for target = ${choice(STORED_TARGETS)} alone, found target = "${target}"`);
+    }
+    if (table["size"] === undefined) {
+      fault("size", `wanted the size of the ${target} volume, such as "1GiB", found none`);
+    }
   }
-  if (target !== undefined && target !== "file" && table["path"] !== undefined) {
-    fault("path", `is for target = "file" alone, found target = "${target}"`);
-  }
-  if (target !== undefined && target !== "file" && table["size"] === undefined) {
-    fault("size", `wanted the size of the ${target} volume, such as "1GiB", found none`);
+  if (target === "appended") {
+    if (table["read_only"] === false) fault("read_only", "an appended image is never written to: leave it out");
+    if (table["size"] !== undefined) fault("size", "an appended image says itself how large it is: leave it out");
+    for (const key of ["record", "snapshots"] as const) {
+      if (table[key] !== undefined) fault(key, "is of no use to an appended image, which is read-only: leave it out");
+    }
   }
   if (bytes !== undefined && blockBytes !== undefined && bytes % blockBytes !== 0) {
     fault("size", `wanted a multiple of logical_block_size = ${blockBytes}, found ${bytes} bytes`);

@@ -91,7 +91,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
       backing: backingOf(name, result.data),
       sizeBytes: result.data.size ?? null,
       logicalBlockBytes: result.data.logical_block_size,
-      readOnly: result.data.read_only,
+      readOnly: result.data.read_only || result.data.target === "appended",
       record: recordOf(name, result.data),
       snapshots: snapshotsOf(name, result.data),
       filters: result.data.filter.map(filterOf),
@@ -107,7 +107,8 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
   const sizeBytes = config.size ?? 0;
   switch (config.target) {
     case "file":
-      return { kind: "file", path: config.path ?? "" };
+    case "appended":
+      return { kind: config.target, path: config.path ?? "" };
     case "memory":
       return { kind: "memory", path: memoryPath(name), sizeBytes };
     case "null":

@@ -1,4 +1,5 @@
 /** What is told of the copy jobs of a volume: GET /v1/copies. */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import type { RECORD_STATES } from "../copy/copy-record.ts";
 import type { CopyOrder } from "../copy/segment-list.ts";
 
@@ -26,7 +27,7 @@ export interface CopyRow {
 /** What a job has not copied yet, in the order of the places. */
 export interface CopyRemainder {
   readonly name: string;
-  readonly ranges: readonly { readonly offset: number; readonly length: number }[];
+  readonly ranges: readonly ByteRange[];
   /** There are more of them. */
   readonly isCut: boolean;
 }

@@ -18,9 +18,13 @@ import { serveApi, type ControlledVolume } from "./api.ts";
 import { BulkCopy } from "./bulk.ts";
 import { stopCleanly } from "./clean-stop.ts";
 import type { VolumeConfig } from "./config.ts";
+import { ServedVolume } from "./copied-volume.ts";
 import { Copies } from "./copies.ts";
 import { announceDevice, linkDevice, unlinkDevice } from "./device-links.ts";
+import type { CopyRow } from "./copy-status.ts";
+import { askCow } from "./cow-order.ts";
 import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
+import { GroupPart } from "./group-part.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
@@ -29,6 +33,7 @@ import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
 import { finishRollback, noteRollback } from "./rollback.ts";
 import { Snapshots } from "./snapshots.ts";
+import type { SnapshotRow } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -58,19 +63,40 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   endWithDevice(device);
   await linkDevice(config.name, device.id);
   const recovered = existing !== undefined;
+  const group = groupPartOf(config.name, device);
+  const freezeHook = freezeHookOf(config);
   const snapshots =
     volume.cow === null
       ? null
-      : new Snapshots(config.name, volume.cow, device, freezeHookOf(config), ioFlusher, endWithDevice);
+      : new Snapshots(config.name, volume.cow, device, freezeHook, ioFlusher, group, endWithDevice);
   await thawLeftover(config.name, frozenPath(config.name));
   await snapshots?.recoverExports(control);
   const copies =
-    volume.cow === null ? null : new Copies(config.name, volume.cow, device, new CopyRecords(copiesPath(config.name)));
+    volume.cow === null
+      ? null
+      : new Copies(
+          new ServedVolume(config.name, volume.cow, device),
+          new CopyRecords(copiesPath(config.name)),
+          freezeHook,
+          group,
+        );
   await copies?.recover();
-  const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device);
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies, bulk }).run();
+  const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device, freezeHook);
+  await bulk?.recover();
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies, group, bulk }).run();
   await forget(config.name);
   await volume.discardStore();
+}
+
+/** The volume can be held back once at a time, whatever is to be taken. */
+function groupPartOf(name: string, device: Device): GroupPart<SnapshotRow | CopyRow> {
+  const order = async (kind: "hold" | "release"): Promise<void> => {
+    await askCow(name, device, { kind });
+  };
+  return new GroupPart(name, { holdBack: () => order("hold"), letGo: () => order("release") }, (ms, action) => {
+    const timer = setTimeout(action, ms);
+    return () => clearTimeout(timer);
+  });
 }
 
 function freezeHookOf({ name, freezeProgram }: VolumeConfig): FreezeHook | null {
@@ -135,7 +161,7 @@ async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeC
   const startedWith = await recall(config.name);
   const backing = startedWith?.backing ?? configured.backing;
   return {
-    backing: backing.kind === "file" ? backing : { ...backing, sizeBytes: limits.sizeBytes },
+    backing: "sizeBytes" in backing ? { ...backing, sizeBytes: limits.sizeBytes } : backing,
     // A store that is used as a whole may have grown meanwhile.
     sizeBytes: backing.kind === "file" && configured.sizeBytes === null ? null : limits.sizeBytes,
     logicalBlockBytes: limits.logicalBlockBytes,
@@ -184,6 +210,7 @@ interface How {
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
   readonly copies: Copies | null;
+  readonly group: GroupPart<SnapshotRow | CopyRow>;
   readonly bulk: BulkCopy | null;
 }
 
@@ -290,6 +317,11 @@ class VolumeService implements ControlledVolume {
     return this.#how.copies ?? this.#missStore();
   }
 
+  /** Its part in what is taken of several volumes. */
+  get group(): GroupPart<SnapshotRow | CopyRow> {
+    return this.#how.group;
+  }
+
   /** Throws ENOENT where there can be none. */
   get bulk(): BulkCopy {
     return this.#how.bulk ?? this.#missStore();
@@ -312,6 +344,9 @@ class VolumeService implements ControlledVolume {
     }
     if (record !== null) {
       throw new UblkError("EOPNOTSUPP", "A volume with a record cannot be resized while it runs: stop it and start it");
+    }
+    if (backing.kind === "appended") {
+      throw new UblkError("EOPNOTSUPP", "An appended image has the size that its volume had: it cannot be resized");
     }
     if (backing.kind === "memory") {
       throw new UblkError("EOPNOTSUPP", "A memory volume cannot be resized: stop it and start it with its new size");
@@ -352,7 +387,7 @@ class VolumeService implements ControlledVolume {
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
     compare("read_only", limits.readOnly, volume.readOnly);
-    const configuredBytes = volume.backing.kind === "file" ? volume.sizeBytes : volume.backing.sizeBytes;
+    const configuredBytes = "sizeBytes" in volume.backing ? volume.backing.sizeBytes : volume.sizeBytes;
     if (this.#how.recovered && configuredBytes !== null) compare("size", limits.sizeBytes, configuredBytes);
     return differ;
   }
@@ -389,6 +424,7 @@ class VolumeService implements ControlledVolume {
       statistics: device.statistics(),
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
       snapshots: this.#how.snapshots?.store.status() ?? null,
+      copies: this.#how.copies?.list() ?? null,
       pending: this.#pending(),
     };
   }
@@ -399,5 +435,5 @@ function describeTarget({ backing, filters }: VolumeSpec): string {
 }
 
 function describeBacking(backing: BackingSpec): string {
-  return backing.kind === "file" ? `file ${backing.path}` : backing.kind;
+  return "sizeBytes" in backing ? backing.kind : `${backing.kind} ${backing.path}`;
 }

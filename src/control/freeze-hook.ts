@@ -1,9 +1,9 @@
 /**
- * The program that brings applications to rest around a snapshot: `PROGRAM freeze VOLUME` before it, `PROGRAM thaw VOLUME`
- * after it, as the fsfreeze hook of QEMU's guest agent is called.
+ * The program that brings applications to rest around the moment that a snapshot, a copy or a bulk copy is of: `PROGRAM freeze
+ * VOLUME` before it, `PROGRAM thaw VOLUME` after it, as the fsfreeze hook of QEMU's guest agent is called.
  *
- * Invariant: whoever was asked to freeze is asked to thaw, whatever came of either; by the next daemon, where this one dies
- * in between. The program is never waited for longer than a minute.
+ * Invariant: whoever was asked to freeze is asked to thaw, whatever came of either, before being asked to freeze again; by the
+ * next daemon, where this one dies in between. The program is never waited for longer than a minute.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,6 +22,7 @@ export class FreezeHook {
   readonly #program: string;
   readonly #notePath: string;
   readonly #limitMs: number;
+  #isFrozen = false;
 
   /** `notePath` says what is to be thawed, for as long as it is frozen; it need not outlive the machine. */
   constructor(volume: string, program: string, notePath: string, limitMs = LIMIT_MS) {
@@ -31,10 +32,14 @@ export class FreezeHook {
     this.#limitMs = limitMs;
   }
 
-  /** Throws EFREEZE where the program failed; then it has been asked to thaw already. */
+  /** Throws EBUSY while it is frozen for something else; EFREEZE where the program failed, and has been asked to thaw already. */
   async freeze(): Promise<void> {
-    await writeFile(this.#notePath, `${this.#program}\n`, { mode: 0o600 });
+    if (this.#isFrozen) {
+      throw new UblkError("EBUSY", `Volume ${this.#volume} is frozen for something else: try again when that is done`);
+    }
+    this.#isFrozen = true;
     try {
+      await writeFile(this.#notePath, `${this.#program}\n`, { mode: 0o600 });
       await this.#run("freeze");
     } catch (error) {
       await this.#thawAnyway();
@@ -47,6 +52,7 @@ export class FreezeHook {
     try {
       await this.#run("thaw");
     } finally {
+      this.#isFrozen = false;
       await rm(this.#notePath, { force: true });
     }
   }
@@ -55,7 +61,7 @@ export class FreezeHook {
     await this.thaw().catch((error: unknown) => log("error", messageOf(error)));
   }
 
-  /** Does something while applications are at rest. Throws EFREEZE, and what it throws. */
+  /** Does something while applications are at rest. Throws EBUSY, EFREEZE, and what it throws. */
   async around<T>(action: () => Promise<T>): Promise<T> {
     await this.freeze();
     let result: T;
@@ -73,7 +79,7 @@ export class FreezeHook {
     const fault = await this.#faultOf(action);
     if (fault === undefined) return;
     const meant =
-      action === "freeze" ? "no snapshot is taken" : "what it froze may still be frozen; the snapshot is not affected";
+      action === "freeze" ? "nothing is taken" : "what it froze may still be frozen; what was taken is not affected";
     throw new UblkError("EFREEZE", `"${this.#program} ${action} ${this.#volume}" ${fault}: ${meant}`);
   }
 
@@ -113,11 +119,16 @@ export class FreezeHook {
 export async function thawLeftover(volume: string, notePath: string): Promise<void> {
   try {
     const program = (await readFile(notePath, "utf8")).trim();
-    log("warning", `The daemon before this one died while a snapshot was being taken: asking ${program} to thaw`);
+    log("warning", `The daemon before this one died while applications were at rest: asking ${program} to thaw`);
     await new FreezeHook(volume, program, notePath).thaw();
   } catch (error) {
     if (codeOf(error) !== "ENOENT") log("error", messageOf(error));
   }
+}
+
+/** Does something while applications are at rest, where there is a program for that. Throws as `around`. */
+export function atRest<T>(hook: FreezeHook | null, action: () => Promise<T>): Promise<T> {
+  return hook === null ? action() : hook.around(action);
 }
 
 /** Throws ENOENT, EACCES where the program cannot be run. */

@@ -1,11 +1,13 @@
 /**
- * A volume's part in a snapshot of several volumes at one instant: prepare, hold, take, finish, each asked for from outside.
+ * A volume's part in what is taken of several volumes at one instant, snapshots or the points of copies: prepare, hold, take,
+ * finish, each asked for from outside.
  *
- * All volumes are held back before any takes its snapshot. So a write that was acknowledged on one volume before another
- * write was begun elsewhere is never missing where the later one is shown.
+ * All volumes are held back before any takes. So a write that was acknowledged on one volume before another write was begun
+ * elsewhere is never missing where the later one is shown.
  *
- * Invariants. A snapshot is taken only while the volume has been held back without a break. Whoever asks may die at any
- * moment: a step that is not followed by the next in time is followed by finish, and the ticket is worth nothing then.
+ * Invariants. It is taken only while the volume has been held back without a break, and counts only when it was asked to be kept.
+ * Whoever asks may die at any moment: a step that is not followed by the next in time is undone with all before it, and the
+ * ticket is worth nothing then.
  */
 import { randomUUID } from "node:crypto";
 import { messageOf, UblkError } from "../ublk/errors.ts";
@@ -13,40 +15,57 @@ import { log } from "./log.ts";
 
 /** How long the host may be made to wait. */
 const HELD_MS = 10_000;
-/** How long other volumes may take to prepare. */
-const PREPARED_MS = 90_000;
+/** How long other volumes may take to prepare; how long it may take to be told whether all have taken. */
+const ASKED_MS = 90_000;
+
+/** What is to be taken. */
+export interface Taking<Row> {
+  /** Such as: Snapshot "monday". */
+  readonly what: string;
+  /** Throws where it cannot be: then nothing is left to be undone. */
+  prepare(): Promise<void>;
+  /** Its instant is when it is called, not when it resolves; `createdMs` is what the instant is called everywhere. */
+  take(createdMs: number): Promise<Row>;
+  /** Once, when the volume has gone on: what was brought to rest for it may go on. */
+  goOn(): Promise<void>;
+  /** It counts from now on. Throws where it cannot: then it is undone. */
+  keep(): Promise<void>;
+  /** What was prepared, and taken if it came to that, is no more. */
+  undo(): Promise<void>;
+}
 
 /** What is done to the volume. */
-export interface GroupSteps<Row> {
-  /** Throws where the snapshot cannot be: then nothing is left to be finished. */
-  prepare(name: string): Promise<void>;
+export interface Holding {
   holdBack(): Promise<void>;
-  /** Its instant is when it is called, not when it resolves. */
-  take(name: string): Promise<Row>;
   letGo(): Promise<void>;
-  /** What was prepared is undone, whatever came of it. */
-  finish(): Promise<void>;
 }
 
 /** Calls `action` after a while, unless what is returned is called before. */
 export type StartTimer = (ms: number, action: () => void) => () => void;
 
-interface Part {
+interface Part<Row> {
   readonly ticket: string;
-  readonly name: string;
-  state: "prepared" | "held" | "finishing";
+  readonly taking: Taking<Row>;
+  state: "preparing" | "prepared" | "held" | "taken" | "finishing";
+  isHeldBack: boolean;
+  hasGoneOn: boolean;
+  /** Resolves when what is being taken has been, or could not be. */
+  taken: Promise<unknown>;
   cancelDeadline: () => void;
 }
 
+/** What those need who have something to take. */
+export type GroupEntry<Row> = Pick<GroupPart<Row>, "assertNone" | "prepare">;
+
 export class GroupPart<Row> {
   readonly #volume: string;
-  readonly #steps: GroupSteps<Row>;
+  readonly #holding: Holding;
   readonly #startTimer: StartTimer;
-  #part: Part | undefined;
+  #part: Part<Row> | undefined;
 
-  constructor(volume: string, steps: GroupSteps<Row>, startTimer: StartTimer) {
+  constructor(volume: string, holding: Holding, startTimer: StartTimer) {
     this.#volume = volume;
-    this.#steps = steps;
+    this.#holding = holding;
     this.#startTimer = startTimer;
   }
 
@@ -55,29 +74,62 @@ export class GroupPart<Row> {
     if (this.#part === undefined) return;
     throw new UblkError(
       "EBUSY",
-      `Snapshot "${this.#part.name}" of volume ${this.#volume} and others is being taken: try again when that is done`,
+      `${this.#part.taking.what} of volume ${this.#volume} and others is being taken: try again when that is done`,
     );
   }
 
-  /** Gives the ticket for the next steps. Asked for once at a time. Throws EBUSY, and as the step does. */
-  async prepare(name: string): Promise<string> {
+  /** Gives the ticket for the next steps. Throws EBUSY, and as the step does. */
+  async prepare(taking: Taking<Row>): Promise<string> {
     this.assertNone();
-    await this.#steps.prepare(name);
-    const part: Part = { ticket: randomUUID(), name, state: "prepared", cancelDeadline: () => undefined };
+    const part: Part<Row> = {
+      ticket: randomUUID(),
+      taking,
+      state: "preparing",
+      isHeldBack: false,
+      hasGoneOn: false,
+      taken: Promise.resolve(),
+      cancelDeadline: () => undefined,
+    };
     this.#part = part;
-    this.#limit(part, PREPARED_MS);
+    try {
+      await taking.prepare();
+    } catch (error) {
+      this.#part = undefined;
+      throw error;
+    }
+    part.state = "prepared";
+    this.#limit(part, ASKED_MS);
     return part.ticket;
   }
 
-  #limit(part: Part, ms: number): void {
+  #limit(part: Part<Row>, ms: number): void {
     part.cancelDeadline();
-    part.cancelDeadline = this.#startTimer(ms, () => {
-      log("warning", `Snapshot ${part.name}: nothing was asked for ${ms / 1000} s; the volume goes on without it`);
-      this.finish(part.ticket).catch((error: unknown) => log("error", messageOf(error)));
-    });
+    part.cancelDeadline = this.#startTimer(ms, () => this.#tooLate(part, ms));
   }
 
-  #find(ticket: string, state: Part["state"]): Part {
+  #tooLate(part: Part<Row>, ms: number): void {
+    const told = (error: unknown): void => log("error", messageOf(error));
+    if (part.state === "taken" && !part.hasGoneOn) {
+      // Its instant is over: only whether it counts is still to be told.
+      this.#limit(part, ASKED_MS);
+      this.#goOn(part).catch(told);
+      return;
+    }
+    log("warning", `${part.taking.what}: nothing was asked for ${ms / 1000} s; the volume goes on without it`);
+    this.finish(part.ticket, false).catch(told);
+  }
+
+  async #goOn(part: Part<Row>): Promise<void> {
+    if (part.hasGoneOn) return;
+    part.hasGoneOn = true;
+    try {
+      if (part.isHeldBack) await this.#holding.letGo();
+    } finally {
+      await part.taking.goOn();
+    }
+  }
+
+  #find(ticket: string, state: Part<Row>["state"]): Part<Row> {
     const part = this.#part;
     if (part?.ticket === ticket && part.state === state) return part;
     throw new UblkError("EEXPIRED", `Volume ${this.#volume} was not asked to go on in time, and has gone on without`);
@@ -87,27 +139,36 @@ export class GroupPart<Row> {
   async hold(ticket: string): Promise<void> {
     const part = this.#find(ticket, "prepared");
     part.state = "held";
+    part.isHeldBack = true;
     this.#limit(part, HELD_MS);
-    await this.#steps.holdBack();
+    await this.#holding.holdBack();
   }
 
-  /** Takes the snapshot. Throws EEXPIRED where the volume is not held back any more. */
-  async take(ticket: string): Promise<Row> {
+  /** Takes it. Throws EEXPIRED where the volume is not held back any more. */
+  async take(ticket: string, createdMs: number): Promise<Row> {
     // Nothing may come between this look and the take: the deadline could.
-    return this.#steps.take(this.#find(ticket, "held").name);
+    const part = this.#find(ticket, "held");
+    part.state = "taken";
+    const row = part.taking.take(createdMs);
+    part.taken = row.catch(() => undefined);
+    return row;
   }
 
-  /** Lets the volume go on; nothing happens where it does already. */
-  async finish(ticket: string): Promise<void> {
+  /**
+   * Lets the volume go on, and keeps what was taken, or undoes it all; where that has been done already, nothing happens. Throws
+   * EEXPIRED where it was to be kept, and has been undone.
+   */
+  async finish(ticket: string, keep: boolean): Promise<void> {
     const part = this.#part;
+    if (keep) this.#find(ticket, "taken");
     if (part?.ticket !== ticket || part.state === "finishing") return;
-    const isHeld = part.state === "held";
     part.state = "finishing";
     part.cancelDeadline();
+    await part.taken;
     try {
-      if (isHeld) await this.#steps.letGo();
+      await this.#goOn(part);
     } finally {
-      await this.#steps.finish().finally(() => (this.#part = undefined));
+      await (keep ? part.taking.keep() : part.taking.undo()).finally(() => (this.#part = undefined));
     }
   }
 }

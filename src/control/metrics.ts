@@ -1,9 +1,14 @@
 /** The volume's numbers in Prometheus' text format. Read from the counters when asked, never kept twice. */
 import { Counter, Gauge, Registry } from "prom-client";
+import { RECORD_STATES } from "../copy/copy-record.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
+import type { CopyRow } from "./copy-status.ts";
 import type { RecordStatus } from "./record-status.ts";
 import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { VolumeStatus } from "./status.ts";
+
+/** Copy jobs that have series of their own. */
+const COPIES_MAX = 16;
 
 const QUANTILES = [
   [0.5, "p50"],
@@ -69,6 +74,7 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   gauge("sluice_recovered", "1 when this daemon took the device over from one that died", status.recovered ? 1 : 0);
   if (status.record !== null) recordMetrics(status.record, registers);
   if (status.snapshots !== null) snapshotMetrics(status.snapshots, registers);
+  if (status.copies !== null) copyMetrics(status.copies, registers);
   return registry.metrics();
 }
 
@@ -104,6 +110,31 @@ function recordMetrics(record: RecordStatus, registers: Registry[]): void {
   counter("sluice_record_update_failures_total", "Updates of the record that failed", counts.failures);
   counter("sluice_record_stalls_total", "Times that writes found no room in the record", counts.stalls);
   counter("sluice_record_wasted_chunks_total", "Predicted chunks that left the record unwritten", counts.wasted);
+}
+
+/** The newest jobs are told of one by one; all are counted. */
+function copyMetrics(copies: readonly CopyRow[], registers: Registry[]): void {
+  const labelled = (name: string, help: string, labelNames: string[]): Gauge => {
+    return new Gauge({ name, help, labelNames, registers });
+  };
+  const jobs = labelled("sluice_copy_jobs", "Copy jobs in this state", ["state"]);
+  for (const state of RECORD_STATES) jobs.set({ state }, copies.filter((row) => row.state === state).length);
+  const states = labelled("sluice_copy_state", "1 for the state that a copy job is in, else 0", ["copy", "state"]);
+  const copied = labelled("sluice_copy_copied_bytes", "Bytes that are durable at every destination", ["copy"]);
+  const left = labelled("sluice_copy_left_bytes", "Bytes that are still to be copied", ["copy"]);
+  const rate = labelled("sluice_copy_rate_bytes_per_second", "Bytes copied a second since it went on", ["copy"]);
+  for (const row of newestOf(copies)) {
+    const copy = row.name;
+    for (const state of RECORD_STATES) states.set({ copy, state }, row.state === state ? 1 : 0);
+    copied.set({ copy }, row.copiedBytes);
+    left.set({ copy }, row.volumeBytes - row.copiedBytes);
+    rate.set({ copy }, row.rateBytesPerSecond ?? 0);
+  }
+}
+
+/** Whoever never forgets a job that is complete must not make more and more series. */
+function newestOf(copies: readonly CopyRow[]): CopyRow[] {
+  return copies.toSorted((one, other) => (one.created < other.created ? 1 : -1)).slice(0, COPIES_MAX);
 }
 
 type Tell = (name: string, help: string, value: number) => void;

@@ -25,6 +25,11 @@ export function copiesPath(name: string): string {
   return `${stateDirectory()}/${name}.copies`;
 }
 
+/** Which parts of a volume its bulk copy is of. */
+export function bulkNotePath(name: string): string {
+  return `${stateDirectory()}/${name}.bulk`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }

@@ -1,4 +1,5 @@
 /** What is told of the snapshots of a volume: GET /v1/snapshots, and a part of GET /v1/status. */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import type { PointState } from "../targets/cow/catalog.ts";
 import type { CowNumbers } from "../targets/cow/cow-counts.ts";
 
@@ -30,11 +31,6 @@ export interface SnapshotStoreStatus {
   readonly counts: CowNumbers;
 }
 
-export interface ChangedRange {
-  readonly offset: number;
-  readonly length: number;
-}
-
 /** What changed between two snapshots, or since one; whole blocks, in order. */
 export interface SnapshotDiff {
   readonly from: string;
@@ -43,7 +39,7 @@ export interface SnapshotDiff {
   readonly blockBytes: number;
   /** Of the volume at the end. */
   readonly sizeBytes: number;
-  readonly ranges: readonly ChangedRange[];
+  readonly ranges: readonly ByteRange[];
 }
 
 export interface SnapshotList {

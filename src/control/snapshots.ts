@@ -19,8 +19,8 @@ import { askCow } from "./cow-order.ts";
 import { viewMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { checkPointName } from "./point-name.ts";
-import type { FreezeHook } from "./freeze-hook.ts";
-import { GroupPart } from "./group-part.ts";
+import { atRest, type FreezeHook } from "./freeze-hook.ts";
+import type { GroupEntry } from "./group-part.ts";
 import { formatSize } from "./sizes.ts";
 import { rangesOf } from "./changed-ranges.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
@@ -45,16 +45,16 @@ export class Snapshots {
   /** One thing at a time: names are checked before they are given. */
   #last: Promise<unknown> = Promise.resolve();
   #isFailed: (device: Device) => void;
-  /** Of snapshots of several volumes. */
-  readonly #part: GroupPart<SnapshotRow>;
+  readonly #group: GroupEntry<SnapshotRow>;
 
-  /** `whenFailed` is told of each device that is made here, to watch over it. */
+  /** `group` is the volume's part in snapshots of several; `whenFailed` is told of each device that is made here, to watch over it. */
   constructor(
     volume: string,
     view: CowView,
     device: Device,
     freezeHook: FreezeHook | null,
     ioFlusher: boolean,
+    group: GroupEntry<SnapshotRow>,
     whenFailed: (device: Device) => void,
   ) {
     this.#volume = volume;
@@ -64,27 +64,7 @@ export class Snapshots {
     this.#freezeHook = freezeHook;
     this.#ioFlusher = ioFlusher;
     this.#isFailed = whenFailed;
-    this.#part = new GroupPart(
-      volume,
-      {
-        prepare: async (name) => {
-          await this.#checkNew(name);
-          await freezeHook?.freeze();
-        },
-        holdBack: async () => {
-          await this.#order({ kind: "hold" });
-        },
-        take: (name) => this.#take(name),
-        letGo: async () => {
-          await this.#order({ kind: "release" });
-        },
-        finish: async () => freezeHook?.thaw(),
-      },
-      (ms, action) => {
-        const timer = setTimeout(action, ms);
-        return () => clearTimeout(timer);
-      },
-    );
+    this.#group = group;
   }
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
@@ -129,10 +109,9 @@ export class Snapshots {
    */
   create(name: string): Promise<SnapshotRow> {
     return this.#inTurn(async () => {
-      this.#part.assertNone();
+      this.#group.assertNone();
       await this.#checkNew(name);
-      if (this.#freezeHook === null) return this.#take(name);
-      return this.#freezeHook.around(() => this.#take(name));
+      return atRest(this.#freezeHook, () => this.#take(name));
     });
   }
 
@@ -144,29 +123,50 @@ export class Snapshots {
   }
 
   async #take(name: string): Promise<SnapshotRow> {
-    const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs: Date.now() });
-    if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
+    const point = await this.#takePoint(name, Date.now());
     log("info", `Snapshot ${name} is taken`);
     return this.#row(point);
   }
 
+  async #takePoint(name: string, createdMs: number): Promise<Point> {
+    const [point] = await this.#order({ kind: "take", point: "snapshot", name, createdMs });
+    if (point === undefined) throw new UblkError("ESNAPSHOT", "The snapshot was not taken");
+    return point;
+  }
+
   /** The first step of a snapshot of several volumes (see GroupPart); gives a ticket for the others. Throws as `create`. */
   prepare(name: string): Promise<string> {
-    return this.#inTurn(() => this.#part.prepare(name));
+    return this.#inTurn(() => {
+      let point: Point | undefined;
+      return this.#group.prepare({
+        what: `Snapshot "${name}"`,
+        prepare: async () => {
+          await this.#checkNew(name);
+          await this.#freezeHook?.freeze();
+        },
+        take: async (createdMs) => {
+          point = await this.#takePoint(name, createdMs);
+          return this.#row(point);
+        },
+        goOn: async () => this.#freezeHook?.thaw(),
+        keep: () => {
+          log("info", `Snapshot ${name} is taken, of this volume and others`);
+          return Promise.resolve();
+        },
+        undo: async () => {
+          if (point !== undefined) await this.#untake(point);
+        },
+      });
+    });
   }
 
-  /** The second. The host waits from now on, and nobody before it in turn is waited for. Throws EEXPIRED, as the next. */
-  hold(ticket: string): Promise<void> {
-    return this.#part.hold(ticket);
-  }
-
-  take(ticket: string): Promise<SnapshotRow> {
-    return this.#part.take(ticket);
-  }
-
-  /** The last, whatever came of the others. */
-  finish(ticket: string): Promise<void> {
-    return this.#part.finish(ticket);
+  #untake({ name, epoch }: Point): Promise<void> {
+    return this.#inTurn(async () => {
+      // Somebody has found it, and uses it.
+      if (this.#exports.has(epoch)) return;
+      await this.#order({ kind: "drop", epoch });
+      log("info", `Snapshot ${name} is not taken, of this volume and others`);
+    });
   }
 
   /** Drops a snapshot. Its room is free soon afterwards. Throws ENOENT, EBUSY while it is exported. */

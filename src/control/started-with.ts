@@ -42,5 +42,5 @@ export async function forget(name: string): Promise<void> {
 
 export function sameStore(one: BackingSpec, other: BackingSpec): boolean {
   if (one.kind !== other.kind) return false;
-  return one.kind !== "file" || other.kind !== "file" || one.path === other.path;
+  return !("path" in one) || !("path" in other) || one.path === other.path;
 }

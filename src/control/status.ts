@@ -1,4 +1,5 @@
 /** What a daemon says of its volume: the answer of GET /v1/status, and what `sluice status --json` prints. */
+import type { CopyRow } from "./copy-status.ts";
 import type { RecordStatus } from "./record-status.ts";
 import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { DeviceStatistics } from "../ublk/statistics.ts";
@@ -29,6 +30,8 @@ export interface VolumeStatus {
   readonly record: RecordStatus | null;
   /** The store of its snapshots; null for a volume that has none. */
   readonly snapshots: SnapshotStoreStatus | null;
+  /** Its copy jobs; null for a volume that can have none. */
+  readonly copies: readonly CopyRow[] | null;
   /** What is configured otherwise than it runs, and how to make it so. */
   readonly pending: readonly string[];
 }

@@ -1,55 +1,20 @@
 /**
- * A raw image with a stream of originals behind it, in one file.
- *
- *     0            the image, at least as long as the volume
- *     then         zeros, up to a multiple of the size of a record
- *     then         the stream; its end is the end of the file
+ * Appends a stream of originals to a raw image (targets/appended-originals.ts says how they lie in the file).
  *
  * Invariant: the end record is written when all before it is durable. So a stream that has its end is whole, and one that has
  * none is an append that was interrupted, which goes on behind its whole records.
  */
 import type { ByteStorage } from "../nvram/byte-storage.ts";
+import { findStream } from "../targets/appended-originals.ts";
+import { CONTROL_BYTES, decodeHeader, RECORD_KIND, type StreamStart } from "../targets/stream-format.ts";
+import { StreamReader } from "../targets/stream-reader.ts";
 import { UblkError } from "../ublk/errors.ts";
-import {
-  CONTROL_BYTES,
-  decodeHeader,
-  decodeTrailer,
-  isRecordSize,
-  PAYLOAD_AT,
-  RECORD_KIND,
-  type StreamStart,
-} from "./stream-format.ts";
-import { StreamReader } from "./stream-reader.ts";
-
-/** Where an original lies in the file, and where it belongs in the volume. */
-export interface PlacedOriginal {
-  readonly offset: number;
-  readonly length: number;
-  readonly fileOffset: number;
-}
-
-export interface AppendedOriginals {
-  readonly start: StreamStart;
-  /** In ascending order of their places in the volume, none overlapping another. */
-  readonly originals: readonly PlacedOriginal[];
-}
 
 /** Where a stream goes on that is to be appended. */
 export interface AppendPlace {
   readonly at: number;
   /** Has taken what is there already. */
   readonly reader: StreamReader;
-}
-
-/** Where a stream begins whose end is the end of the file. */
-function beginOf(file: ByteStorage): { at: number; recordBytes: number } | undefined {
-  const { sizeBytes } = file;
-  if (sizeBytes < CONTROL_BYTES) return undefined;
-  const trailer = decodeTrailer(file.read(sizeBytes - CONTROL_BYTES, CONTROL_BYTES));
-  if (trailer?.kind !== RECORD_KIND.END || !isRecordSize(trailer.recordBytes)) return undefined;
-  const { recordBytes } = trailer;
-  const at = sizeBytes - (trailer.sequence + 1) * recordBytes;
-  return at < 0 ? undefined : { at, recordBytes };
 }
 
 /** Takes the records that are there, from `at` on, as long as they are whole. */
@@ -61,48 +26,6 @@ function readLeading(file: ByteStorage, at: number, recordBytes: number): Stream
     if (!(error instanceof UblkError) || error.code !== "ESTREAM") throw error;
   }
   return reader;
-}
-
-/**
- * Checks the stream at the end of a file, all of it, and gives the places of its originals. Throws ENOSTREAM where there is
- * none, ESTREAM where it is damaged, EVERSION.
- */
-export function readAppended(file: ByteStorage, name: string): AppendedOriginals {
-  const begin = beginOf(file);
-  if (begin === undefined) {
-    throw new UblkError(
-      "ENOSTREAM",
-      `${name} has no originals at its end: it is an image alone, which is restored by copying it, or appending to it was ` +
-        `interrupted: repeat "sluice bulk finish"`,
-    );
-  }
-  const { at, recordBytes } = begin;
-  const reader = new StreamReader(recordBytes);
-  const originals: PlacedOriginal[] = [];
-  let end = 0;
-  for (let next = at; next < file.sizeBytes; next += recordBytes) {
-    const record = taken(() => reader.take(file.read(next, recordBytes)), name, at);
-    if (record.kind !== "data") continue;
-    const { offset, payload } = record;
-    if (offset < end) throw new UblkError("ESTREAM", `${name}: its originals are out of order at byte ${next}`);
-    end = offset + payload.length;
-    originals.push({ offset, length: payload.length, fileOffset: next + PAYLOAD_AT });
-  }
-  taken(() => reader.end(), name, at);
-  const start = reader.start as StreamStart;
-  if (start.content !== "originals" || start.volumeBytes > at) {
-    throw new UblkError("ESTREAM", `${name} ends with a stream that is not of originals of the image before it`);
-  }
-  return { start, originals };
-}
-
-function taken<T>(take: () => T, name: string, at: number): T {
-  try {
-    return take();
-  } catch (cause) {
-    if (!(cause instanceof UblkError)) throw cause;
-    throw new UblkError(cause.code, `${name}, stream at byte ${at}: ${cause.message}`, { cause });
-  }
 }
 
 /**
@@ -122,7 +45,7 @@ export function findAppendPlace(
       `${name} has ${sizeBytes} bytes, but the volume had ${volumeBytes}: wanted an image of all of it`,
     );
   }
-  const complete = beginOf(file);
+  const complete = findStream(file);
   // What the image itself holds is no business of ours, even if it is such a file.
   const isBehindImage = complete !== undefined && complete.at >= volumeBytes;
   const first = isBehindImage ? complete.at : firstStart(file, volumeBytes, recordBytes);

@@ -5,9 +5,10 @@
  * it is so is durable in the journal: whatever dies, the job goes on from its journal and never wants back what it has passed.
  * A destination that is slow or stands still holds the job and nobody else: at most BUFFERS segments wait for it.
  */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import type { HeatMap } from "../targets/cow/heat.ts";
 import { Pace } from "./pace.ts";
-import { SegmentList, type CopyOrder, type Segment } from "./segment-list.ts";
+import { SegmentList, type CopyOrder, type Run, type Segment } from "./segment-list.ts";
 
 /** Segments in memory at once: some are read while one is written. */
 const BUFFERS = 4;
@@ -31,15 +32,15 @@ export type Ended = (error: Error | undefined) => void;
 
 /** A point of a volume. */
 export interface CopySource {
-  /** Reads what the point shows into shared memory. */
-  read(offset: number, length: number, into: SharedArrayBuffer, ended: Ended): void;
+  /** Reads what the point shows into shared memory, one range behind the other. */
+  read(ranges: readonly ByteRange[], into: SharedArrayBuffer, ended: Ended): void;
   /** What lies there will not be read again. */
-  pass(offset: number, length: number): void;
+  pass(ranges: readonly ByteRange[]): void;
   heat(found: (heat: HeatMap) => void): void;
 }
 
 export interface CopyDestination {
-  /** One write or sync at a time. */
+  /** One write or sync at a time. `ended` is never called before this returns: nor by the others. */
   write(offset: number, bytes: Uint8Array, ended: Ended): void;
   /** What was written is durable. */
   sync(ended: Ended): void;
@@ -140,11 +141,15 @@ export class CopyJob {
   }
 
   /** What is still to be copied, in bytes; at most `most` ranges. */
-  toCopy(most: number): { offset: number; length: number }[] {
-    return this.#list.toCopy(most).map((range) => this.#bytesOf(range));
+  toCopy(most: number): ByteRange[] {
+    return this.#rangesOf(this.#list.toCopy(most));
   }
 
-  #bytesOf({ first, end }: Segment): { offset: number; length: number } {
+  #rangesOf(segment: Segment): ByteRange[] {
+    return segment.map((run) => this.#bytesOf(run));
+  }
+
+  #bytesOf({ first, end }: Run): ByteRange {
     const { unitBytes, volumeBytes } = this.#plan;
     const offset = first * unitBytes;
     return { offset, length: Math.min(end * unitBytes, volumeBytes) - offset };
@@ -157,16 +162,17 @@ export class CopyJob {
   }
 
   #passAll(): void {
+    const copied: Run[] = [];
     let first = 0;
     for (const range of [...this.#list.toCopy(Infinity), { first: this.#list.units, end: 0 }]) {
-      if (range.first > first) this.#pass({ first, end: range.first });
+      if (range.first > first) copied.push({ first, end: range.first });
       first = range.end;
     }
+    if (copied.length > 0) this.#pass(copied);
   }
 
   #pass(segment: Segment): void {
-    const { offset, length } = this.#bytesOf(segment);
-    this.#parts.source.pass(offset, length);
+    this.#parts.source.pass(this.#rangesOf(segment));
   }
 
   /** What was begun is written; nothing else is. */
@@ -220,8 +226,8 @@ export class CopyJob {
     const { segmentBytes, unitBytes } = this.#plan;
     while (this.#state === "running" && this.#idle.length > 0 && !this.#isWaiting) {
       const segment = this.#list.next(segmentBytes / unitBytes);
-      if (segment === undefined) return;
-      const waitMs = this.#pace.take(this.#bytesOf(segment).length, this.#parts.clock.nowMs());
+      if (segment.length === 0) return;
+      const waitMs = this.#pace.take(unitsOf(segment) * unitBytes, this.#parts.clock.nowMs());
       if (waitMs > 0) {
         this.#list.giveBack(segment);
         this.#waitFor(waitMs);
@@ -238,9 +244,8 @@ export class CopyJob {
   }
 
   #readSegment(held: Held): void {
-    const { offset, length } = this.#bytesOf(held.segment);
     this.#reading++;
-    this.#parts.source.read(offset, length, held.shared, (error) => {
+    this.#parts.source.read(this.#rangesOf(held.segment), held.shared, (error) => {
       this.#reading--;
       if (error === undefined) this.#read.push(held);
       else {
@@ -258,7 +263,7 @@ export class CopyJob {
     const held = this.#read[0];
     if (held !== undefined && this.#state !== "failed") {
       this.#isStoring = true;
-      this.#write(held, 0);
+      this.#write(held, 0, 0, 0);
     } else if (this.#isSyncDue) {
       this.#isStoring = true;
       this.#sync(this.#written, 0);
@@ -289,20 +294,26 @@ export class CopyJob {
     return isAllWritten || (this.#state === "paused" && this.#reading === 0);
   }
 
-  #write(held: Held, at: number): void {
+  /** Run by run, whose bytes begin at `from`, to one destination after the other. */
+  #write(held: Held, to: number, index: number, from: number): void {
     const { shared, segment } = held;
-    const destination = this.#parts.destinations[at];
+    const destination = this.#parts.destinations[to];
+    const run = segment[index];
     if (destination === undefined) {
       this.#read.shift();
       this.#idle.push(shared);
       this.#written.push(segment);
-      this.#writtenUnits += segment.end - segment.first;
+      this.#writtenUnits += unitsOf(segment);
       this.#stored();
       return;
     }
-    const { offset, length } = this.#bytesOf(segment);
-    destination.write(offset, new Uint8Array(shared, 0, length), (error) => {
-      if (error === undefined) this.#write(held, at + 1);
+    if (run === undefined) {
+      this.#write(held, to + 1, 0, 0);
+      return;
+    }
+    const { offset, length } = this.#bytesOf(run);
+    destination.write(offset, new Uint8Array(shared, from, length), (error) => {
+      if (error === undefined) this.#write(held, to, index + 1, from + length);
       else this.#storeFailed(error);
     });
   }
@@ -351,4 +362,8 @@ export class CopyJob {
     this.#isStoring = false;
     this.#fail(error);
   }
+}
+
+function unitsOf(segment: Segment): number {
+  return segment.reduce((sum, { first, end }) => sum + end - first, 0);
 }

@@ -4,19 +4,18 @@
  * Invariant: what it says is copied was durable at every destination before. It is replaced as a whole, so that it is there in
  * its old or its new form whatever dies; one that is damaged is refused.
  *
- *     sluice-copy 1 CRC32 LENGTH\n    magic, version, CRC-32 of the rest (8 hexadecimal digits) and its length in bytes
- *     { ... }\n                       CopyRecord as JSON; `copied`: a bit for each unit, deflated (RFC 1951), base64
+ * A sealed text (sealed-text.ts), "sluice-copy", of CopyRecord; `copied`: a bit for each unit, deflated (RFC 1951), base64.
  */
-import { open, readdir, readFile, rename, rm, mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { crc32, deflateRawSync, inflateRawSync } from "node:zlib";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { z } from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { replaceFile, seal, unseal, type SealedFormat } from "./sealed-text.ts";
 import { COPY_ORDERS } from "./segment-list.ts";
 
-const VERSION = 1;
+const FORMAT: SealedFormat = { magic: "sluice-copy", version: 1, what: "record of a copy", code: "ECOPY" };
 const SUFFIX = ".copy";
-const HEADER = /^sluice-copy (\d+) ([0-9a-f]{8}) (\d+)\n/;
 
 /** "staged": has not begun; the others as CopyState. */
 export const RECORD_STATES = ["staged", "running", "paused", "failed", "complete"] as const;
@@ -55,25 +54,21 @@ const schema = z.strictObject({
 /** A job; `copied` has a bit for each unit, from the lowest of the first byte on. */
 export type CopyRecord = Readonly<Omit<z.output<typeof schema>, "copied">> & { readonly copied: Uint8Array };
 
+/** What is durable at every destination. */
+export function copiedBytesOf({ copied, unitBytes, volumeBytes }: CopyRecord): number {
+  let units = 0;
+  for (let bits of copied) for (; bits !== 0; bits &= bits - 1) units++;
+  return Math.min(units * unitBytes, volumeBytes);
+}
+
 export function encodeRecord(record: CopyRecord): string {
   const copied = deflateRawSync(record.copied).toString("base64");
-  const body = `${JSON.stringify({ ...record, copied })}\n`;
-  const crc = crc32(body).toString(16).padStart(8, "0");
-  return `sluice-copy ${VERSION} ${crc} ${Buffer.byteLength(body)}\n${body}`;
+  return seal(FORMAT, { ...record, copied });
 }
 
 /** Throws EVERSION, ECOPY where it is damaged. */
 export function decodeRecord(text: string): CopyRecord {
-  const [header, version, crc, length] = HEADER.exec(text) ?? [];
-  if (header === undefined) throw new UblkError("ECOPY", "it is no record of a copy");
-  if (Number(version) !== VERSION) {
-    throw new UblkError("EVERSION", `it has version ${version}, wanted ${VERSION}: use a newer sluice`);
-  }
-  const body = text.slice(header.length);
-  if (Buffer.byteLength(body) !== Number(length) || crc32(body) !== parseInt(crc as string, 16)) {
-    throw new UblkError("ECOPY", "it is damaged: its checksum is wrong");
-  }
-  const { data } = schema.safeParse(JSON.parse(body));
+  const { data } = schema.safeParse(unseal(FORMAT, text));
   if (data === undefined || data.copied.length !== Math.ceil(Math.ceil(data.volumeBytes / data.unitBytes) / 8)) {
     throw new UblkError("ECOPY", "it is damaged: its content does not fit together");
   }
@@ -102,13 +97,7 @@ export class CopyRecords {
   }
 
   async #save(record: CopyRecord): Promise<void> {
-    const path = this.#path(record.name);
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await using file = await open(`${path}.new`, "w", 0o600);
-    await file.writeFile(encodeRecord(record));
-    await file.datasync();
-    await rename(`${path}.new`, path);
-    await syncFolder(path);
+    await replaceFile(this.#path(record.name), encodeRecord(record));
   }
 
   async remove(name: string): Promise<void> {
@@ -138,10 +127,4 @@ export class CopyRecords {
       throw error;
     }
   }
-}
-
-/** A file that is new in its folder, or has a new name, is so durably. */
-export async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(dirname(path), "r");
-  await folder.sync();
 }

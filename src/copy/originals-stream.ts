@@ -3,37 +3,46 @@
  *
  * Invariant: the same originals give the same bytes, whenever they are asked for: a transfer that broke goes on at any record.
  */
+import type { ByteRange } from "../targets/cow/byte-range.ts";
 import {
   encodeData,
   encodeEnd,
   encodeStart,
   PAYLOAD_AT,
-  payloadMax,
+  roomForPart,
   STREAM_ID_BYTES,
   type StreamStart,
-} from "./stream-format.ts";
-
-export interface OriginalRange {
-  readonly offset: number;
-  readonly length: number;
-}
+} from "../targets/stream-format.ts";
 
 export interface OriginalsSource {
   readonly start: StreamStart;
   /** In ascending order, none overlapping another. */
-  readonly ranges: readonly OriginalRange[];
-  /** Reads originals into the memory given. */
-  readonly read: (offset: number, into: Uint8Array) => Promise<void>;
+  readonly ranges: readonly ByteRange[];
+  /** Reads originals into the memory given, one behind the other. */
+  readonly read: (ranges: readonly ByteRange[], into: Uint8Array) => Promise<void>;
 }
 
-/** Ranges that have room in a record each. */
-function piecesOf(ranges: readonly OriginalRange[], most: number): OriginalRange[] {
-  return ranges.flatMap(({ offset, length }) =>
-    Array.from({ length: Math.ceil(length / most) }, (_, index) => ({
-      offset: offset + index * most,
-      length: Math.min(most, length - index * most),
-    })),
-  );
+/** The parts of each data record: as many as have room. */
+function packed(ranges: readonly ByteRange[], recordBytes: number): ByteRange[][] {
+  const records: ByteRange[][] = [];
+  let parts: ByteRange[] = [];
+  let payloadBytes = 0;
+  for (const range of ranges) {
+    const end = range.offset + range.length;
+    for (let { offset } = range; offset < end;) {
+      const length = roomForPart(recordBytes, parts.length, payloadBytes, end - offset);
+      if (length === 0) {
+        records.push(parts);
+        parts = [];
+        payloadBytes = 0;
+        continue;
+      }
+      parts.push({ offset, length });
+      payloadBytes += length;
+      offset += length;
+    }
+  }
+  return parts.length === 0 ? records : [...records, parts];
 }
 
 /** The records from number `from` on, each in memory of its own. Throws ESIZE for a size that no record has. */
@@ -43,15 +52,14 @@ export async function* originalsStream(
   from: number,
 ): AsyncGenerator<Uint8Array> {
   const { stream } = start;
-  const pieces = piecesOf(ranges, payloadMax(recordBytes));
-  for (let sequence = from; sequence <= pieces.length + 1; sequence++) {
+  const records = packed(ranges, recordBytes);
+  for (let sequence = from; sequence <= records.length + 1; sequence++) {
     const record = new Uint8Array(recordBytes);
-    const piece = pieces[sequence - 1];
+    const parts = records[sequence - 1];
     if (sequence === 0) encodeStart(record, start);
-    else if (piece !== undefined) {
-      const { offset, length } = piece;
-      await read(offset, record.subarray(PAYLOAD_AT, PAYLOAD_AT + length));
-      encodeData(record, { stream, sequence, offset, length });
+    else if (parts !== undefined) {
+      await read(parts, record.subarray(PAYLOAD_AT));
+      encodeData(record, { stream, sequence, parts });
     } else {
       encodeEnd(record, { stream, sequence, payloadBytes: ranges.reduce((sum, { length }) => sum + length, 0) });
     }

@@ -5,7 +5,7 @@
  * note of how far it was that could be wrong. Each place is written at most once, with the original where there is one.
  */
 import type { ByteStorage } from "../nvram/byte-storage.ts";
-import type { AppendedOriginals, PlacedOriginal } from "./appended-stream.ts";
+import type { Appended, AppendedOriginals } from "../targets/appended-originals.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
 
@@ -19,7 +19,7 @@ export interface RestoreCounts {
 /** `progress` is told how many bytes of the volume are right, and durable at the end. */
 export function restore(
   from: ByteStorage,
-  { start, originals }: AppendedOriginals,
+  { start, originals }: Appended,
   to: ByteStorage,
   progress: (bytes: number) => void,
 ): RestoreCounts {
@@ -29,11 +29,9 @@ export function restore(
   for (let offset = 0; offset < volumeBytes; offset += PIECE_BYTES) {
     const length = Math.min(PIECE_BYTES, volumeBytes - offset);
     const piece = from.read(offset, length);
-    while (next < originals.length && endOf(originals[next] as PlacedOriginal) <= offset) next++;
-    for (let index = next; index < originals.length; index++) {
-      const original = originals[index] as PlacedOriginal;
-      if (original.offset >= offset + length) break;
-      overlay(from, original, piece, offset);
+    while (next < originals.count && originals.end(next) <= offset) next++;
+    for (let index = next; index < originals.count && originals.offset(index) < offset + length; index++) {
+      overlay(from, originals, index, piece, offset);
     }
     if (Buffer.compare(piece, to.read(offset, length)) !== 0) {
       to.write(offset, piece);
@@ -45,13 +43,15 @@ export function restore(
   return { bytes: volumeBytes, writtenBytes };
 }
 
-function endOf({ offset, length }: PlacedOriginal): number {
-  return offset + length;
-}
-
 /** Lays what of an original belongs into a piece of the volume, which begins at `offset`, over it. */
-function overlay(from: ByteStorage, original: PlacedOriginal, piece: Uint8Array, offset: number): void {
-  const begin = Math.max(original.offset, offset);
-  const end = Math.min(endOf(original), offset + piece.length);
-  piece.set(from.read(original.fileOffset + begin - original.offset, end - begin), begin - offset);
+function overlay(
+  from: ByteStorage,
+  originals: AppendedOriginals,
+  index: number,
+  piece: Uint8Array,
+  offset: number,
+): void {
+  const begin = Math.max(originals.offset(index), offset);
+  const end = Math.min(originals.end(index), offset + piece.length);
+  piece.set(from.read(originals.fileOffset(index) + begin - originals.offset(index), end - begin), begin - offset);
 }

@@ -1,5 +1,5 @@
 /**
- * The units of a copy that are still to be copied, and which segment, a run of units, comes next.
+ * The units of a copy that are still to be copied, and which of them come next.
  *
  * Invariant: each unit is given out once, and again only after it was given back. What was asked for by hand comes before
  * everything else, in the order of asking.
@@ -13,10 +13,13 @@ export type CopyOrder = (typeof COPY_ORDERS)[number];
 const State = { TO_COPY: 0, UNDER_WAY: 1, COPIED: 2 } as const;
 
 /** Units from `first` to before `end`. */
-export interface Segment {
+export interface Run {
   readonly first: number;
   readonly end: number;
 }
+
+/** What is read and written together: runs in the order of their places, with something between each and the next. */
+export type Segment = readonly Run[];
 
 export class SegmentList {
   readonly units: number;
@@ -35,7 +38,7 @@ export class SegmentList {
     this.#states = new Uint8Array(units);
     if (copied === undefined) return;
     for (let unit = 0; unit < units; unit++) {
-      if (((copied[unit >>> 3] as number) & (1 << (unit & 7))) !== 0) this.end({ first: unit, end: unit + 1 });
+      if (((copied[unit >>> 3] as number) & (1 << (unit & 7))) !== 0) this.end([{ first: unit, end: unit + 1 }]);
     }
   }
 
@@ -56,8 +59,19 @@ export class SegmentList {
     return bits;
   }
 
-  /** Gives the next segment out, of at most so many units; undefined when all have been. */
-  next(most: number): Segment | undefined {
+  /** Gives the next segment out, of at most so many units: of none when all have been. */
+  next(most: number): Segment {
+    const runs: Run[] = [];
+    for (let left = most; left > 0;) {
+      const run = this.#nextRun(left);
+      if (run === undefined) break;
+      runs.push(run);
+      left -= run.end - run.first;
+    }
+    return joined(runs);
+  }
+
+  #nextRun(most: number): Run | undefined {
     for (let range = this.#wanted[0]; range !== undefined; range = this.#wanted[0]) {
       while (range.first < range.end) {
         const first = range.first++;
@@ -91,22 +105,26 @@ export class SegmentList {
   }
 
   /** A segment could not be copied, or not be noted as copied: it is the next. */
-  giveBack({ first, end }: Segment): void {
-    for (let unit = first; unit < end; unit++) {
-      if (this.#states[unit] === State.COPIED) this.#copied--;
-      this.#states[unit] = State.TO_COPY;
+  giveBack(segment: Segment): void {
+    for (const { first, end } of segment) {
+      for (let unit = first; unit < end; unit++) {
+        if (this.#states[unit] === State.COPIED) this.#copied--;
+        this.#states[unit] = State.TO_COPY;
+      }
     }
-    this.#wanted.unshift({ first, end });
+    this.#wanted.unshift(...segment.map((run) => ({ ...run })));
   }
 
   /** A segment that was given out is copied. */
-  end({ first, end }: Segment): void {
-    this.#states.fill(State.COPIED, first, end);
-    this.#copied += end - first;
+  end(segment: Segment): void {
+    for (const { first, end } of segment) {
+      this.#states.fill(State.COPIED, first, end);
+      this.#copied += end - first;
+    }
   }
 
   /** These come next, after what was asked for before. */
-  want({ first, end }: Segment): void {
+  want({ first, end }: Run): void {
     this.#wanted.push({ first, end: Math.min(end, this.units) });
   }
 
@@ -135,8 +153,8 @@ export class SegmentList {
   }
 
   /** What is still to be copied, in the order of its places; at most `most` ranges. */
-  toCopy(most: number): Segment[] {
-    const ranges: Segment[] = [];
+  toCopy(most: number): Run[] {
+    const ranges: Run[] = [];
     for (let unit = 0; unit < this.units && ranges.length < most; unit++) {
       if (this.#states[unit] === State.COPIED) continue;
       const first = unit;
@@ -145,4 +163,15 @@ export class SegmentList {
     }
     return ranges;
   }
+}
+
+/** In the order of their places; those that touch are one. */
+function joined(runs: Run[]): Segment {
+  const found: { first: number; end: number }[] = [];
+  for (const run of runs.sort((one, other) => one.first - other.first)) {
+    const last = found.at(-1);
+    if (last?.end === run.first) last.end = run.end;
+    else found.push({ ...run });
+  }
+  return found;
 }

@@ -2,43 +2,41 @@
  * Where a copy goes as a stream of records (stream-format.ts): a file, or a pipe.
  *
  * Invariant: the records that the last mark counts are durable, where the destination can be synced at all; a later process
- * cuts off what is behind them, and goes on with the next.
+ * cuts off what is behind them, and goes on with the next. Parts are gathered until a record is full, or is to be durable.
  */
 import { fdatasync, write } from "node:fs";
-import { constants } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
-import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
-import { native } from "../ublk/native.ts";
-import type { CopyDestination, Ended } from "./copy-job.ts";
-import { syncFolder } from "./copy-record.ts";
-import type { DestinationUse } from "./file-destination.ts";
-import { encodeData, encodeEnd, encodeStart, PAYLOAD_AT, payloadMax, type StreamStart } from "./stream-format.ts";
+import type { ByteRange } from "../targets/cow/byte-range.ts";
+import { UblkError } from "../ublk/errors.ts";
+import type { Ended } from "./copy-job.ts";
+import { destinationFailed, type Destination, type StreamMark } from "./destination.ts";
+import { openToWrite, STREAM_KINDS, type DestinationUse, type OpenCopy } from "./open-copy.ts";
+import { syncFolder } from "./sealed-text.ts";
+import {
+  encodeData,
+  encodeEnd,
+  encodeStart,
+  PAYLOAD_AT,
+  roomForPart,
+  type StreamStart,
+} from "../targets/stream-format.ts";
 
-/** How far a stream is. */
-export interface StreamMark {
-  readonly records: number;
-  readonly payloadBytes: number;
-}
+/** Which moment it is of is known when it begins. */
+type StartWithoutTime = Omit<StreamStart, "createdMs">;
 
-export class StreamDestination implements CopyDestination, AsyncDisposable {
-  readonly path: string;
-  readonly #handle: FileHandle;
-  readonly #isPipe: boolean;
-  readonly #start: StreamStart;
+export class StreamDestination implements Destination {
+  readonly #opened: OpenCopy;
+  readonly #start: StartWithoutTime;
+  #createdMs = 0;
   readonly #record: Uint8Array;
+  /** What is in the record so far. */
+  #parts: ByteRange[] = [];
+  #filled = 0;
   #records: number;
   #payloadBytes: number;
 
-  constructor(
-    path: string,
-    opened: { handle: FileHandle; isPipe: boolean },
-    start: StreamStart,
-    recordBytes: number,
-    mark: StreamMark,
-  ) {
-    this.path = path;
-    this.#handle = opened.handle;
-    this.#isPipe = opened.isPipe;
+  /** `mark` is how far an earlier process has come. */
+  constructor(opened: OpenCopy, start: StartWithoutTime, recordBytes: number, mark: StreamMark) {
+    this.#opened = opened;
     this.#start = start;
     this.#record = new Uint8Array(recordBytes);
     this.#records = mark.records;
@@ -49,33 +47,78 @@ export class StreamDestination implements CopyDestination, AsyncDisposable {
     return { records: this.#records, payloadBytes: this.#payloadBytes };
   }
 
+  async begin(createdMs: number): Promise<void> {
+    this.#createdMs = createdMs;
+    this.#records = 0;
+    this.#payloadBytes = 0;
+    this.#parts = [];
+    this.#filled = 0;
+    if (this.#opened.kind === "file") await this.#cut(0);
+  }
+
+  async goOn(): Promise<void> {
+    const bytes = this.#records * this.#record.length;
+    if ((await this.#opened.size()) < bytes) {
+      throw new UblkError(
+        "ESIZE",
+        `Destination ${this.#opened.path} is not as it was left: wanted at least ${bytes} bytes`,
+      );
+    }
+    await this.#cut(bytes);
+  }
+
+  async #cut(bytes: number): Promise<void> {
+    try {
+      await this.#opened.resize(bytes);
+      await syncFolder(this.#opened.path);
+    } catch (cause) {
+      throw destinationFailed(this.#opened.path, cause);
+    }
+  }
+
   write(offset: number, bytes: Uint8Array, ended: Ended): void {
     if (this.#records > 0) {
-      this.#writeData(offset, bytes, ended);
+      this.#gather(offset, bytes, ended);
       return;
     }
-    encodeStart(this.#record, this.#start);
+    encodeStart(this.#record, { ...this.#start, createdMs: this.#createdMs });
     this.#append((error) => {
       if (error !== undefined) ended(error);
-      else this.#writeData(offset, bytes, ended);
+      else this.#gather(offset, bytes, ended);
     });
   }
 
-  #writeData(offset: number, bytes: Uint8Array, ended: Ended): void {
-    if (bytes.length === 0) {
-      ended(undefined);
+  #gather(offset: number, bytes: Uint8Array, ended: Ended): void {
+    const length = roomForPart(this.#record.length, this.#parts.length, this.#filled, bytes.length);
+    if (length > 0) {
+      this.#record.set(bytes.subarray(0, length), PAYLOAD_AT + this.#filled);
+      this.#parts.push({ offset, length });
+      this.#filled += length;
+    }
+    if (length === bytes.length) {
+      queueMicrotask(() => ended(undefined));
       return;
     }
-    const length = Math.min(bytes.length, payloadMax(this.#record.length));
-    this.#record.set(bytes.subarray(0, length), PAYLOAD_AT);
-    encodeData(this.#record, { stream: this.#start.stream, sequence: this.#records, offset, length });
+    this.#writeGathered((error) => {
+      if (error !== undefined) ended(error);
+      else this.#gather(offset + length, bytes.subarray(length), ended);
+    });
+  }
+
+  /** What failed is written again when it is asked for again. */
+  #writeGathered(ended: Ended): void {
+    if (this.#parts.length === 0) {
+      queueMicrotask(() => ended(undefined));
+      return;
+    }
+    encodeData(this.#record, { stream: this.#start.stream, sequence: this.#records, parts: this.#parts });
     this.#append((error) => {
-      if (error !== undefined) {
-        ended(error);
-        return;
+      if (error === undefined) {
+        this.#payloadBytes += this.#filled;
+        this.#parts = [];
+        this.#filled = 0;
       }
-      this.#payloadBytes += length;
-      this.#writeData(offset + length, bytes.subarray(length), ended);
+      ended(error);
     });
   }
 
@@ -91,87 +134,63 @@ export class StreamDestination implements CopyDestination, AsyncDisposable {
     const { length } = this.#record;
     // Nothing can be taken back from a pipe: whoever reads it finds where it broke.
     const position = this.#isPipe ? null : this.#records * length + from;
-    write(this.#handle.fd, this.#record, from, length - from, position, (error, written) => {
-      if (error !== null) ended(this.#failed(error));
+    write(this.#opened.fd, this.#record, from, length - from, position, (error, written) => {
+      if (error !== null) ended(destinationFailed(this.#opened.path, error));
       else if (from + written < length) this.#put(from + written, ended);
       else ended(undefined);
     });
   }
 
   sync(ended: Ended): void {
-    if (this.#isPipe) ended(undefined);
-    else fdatasync(this.#handle.fd, (error) => ended(error === null ? undefined : this.#failed(error)));
+    this.#writeGathered((error) => {
+      if (error !== undefined || this.#isPipe) ended(error);
+      else this.#syncFile(ended);
+    });
+  }
+
+  #syncFile(ended: Ended): void {
+    fdatasync(this.#opened.fd, (error) =>
+      ended(error === null ? undefined : destinationFailed(this.#opened.path, error)),
+    );
   }
 
   /** Writes the end record: to be called when all of it is written. */
   finish(ended: Ended): void {
-    const { stream } = this.#start;
-    encodeEnd(this.#record, { stream, sequence: this.#records, payloadBytes: this.#payloadBytes });
-    this.#put(0, (error) => {
-      if (error === undefined) this.sync(ended);
+    this.#writeGathered((error) => {
+      if (error === undefined) this.#writeEnd(ended);
       else ended(error);
     });
   }
 
-  #failed(error: Error): UblkError {
-    return new UblkError(codeOf(error) ?? "EIO", `Destination ${this.path}: ${messageOf(error)}`, { cause: error });
+  #writeEnd(ended: Ended): void {
+    const { stream } = this.#start;
+    encodeEnd(this.#record, { stream, sequence: this.#records, payloadBytes: this.#payloadBytes });
+    this.#put(0, (error) => {
+      if (error !== undefined || this.#isPipe) ended(error);
+      else this.#syncFile(ended);
+    });
+  }
+
+  get #isPipe(): boolean {
+    return this.#opened.kind === "pipe";
+  }
+
+  takeBack(): Promise<void> {
+    return this.#opened.takeBack();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close();
+    await this.#opened[Symbol.asyncDispose]();
   }
 }
 
-/**
- * Opens the file or pipe of a stream. Throws EEXIST, EBUSY, ENOENT, EACCES, and EPIPE where an earlier process had begun to
- * write to a pipe.
- */
-export async function openStreamDestination(
+/** Opens the file or pipe of a stream. Throws as openToWrite. */
+export async function openStream(
   path: string,
   use: DestinationUse,
-  start: StreamStart,
+  start: StartWithoutTime,
   recordBytes: number,
   mark: StreamMark,
 ): Promise<StreamDestination> {
-  let handle: FileHandle | undefined;
-  try {
-    handle = await openPath(path, use);
-    const stats = await handle.stat();
-    const isPipe = stats.isFIFO();
-    if (!isPipe && !stats.isFile()) throw new UblkError("EINVAL", `Destination ${path} is neither a file nor a pipe`);
-    if (isPipe && use === "resume") throw new UblkError("EPIPE", `Destination ${path} is a pipe: it cannot go on`);
-    if (!isPipe) await prepareFile(handle, path, use, mark.records * recordBytes);
-    return new StreamDestination(path, { handle, isPipe }, start, recordBytes, mark);
-  } catch (cause) {
-    await handle?.close();
-    if (cause instanceof UblkError) throw cause;
-    const code = codeOf(cause) ?? "EOPEN";
-    const what = code === "EEXIST" ? "exists already: name another, or overwrite it with --force" : messageOf(cause);
-    throw new UblkError(code, `Destination ${path}: ${what}`, { cause });
-  }
-}
-
-async function openPath(path: string, use: DestinationUse): Promise<FileHandle> {
-  const { O_WRONLY, O_CREAT, O_EXCL } = constants;
-  if (use === "resume") return open(path, O_WRONLY);
-  try {
-    return await open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600);
-  } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
-    // A pipe is there before it is written to.
-    const existing = await open(path, O_WRONLY);
-    if (use === "replace" || (await existing.stat()).isFIFO()) return existing;
-    await existing.close();
-    throw error;
-  }
-}
-
-async function prepareFile(handle: FileHandle, path: string, use: DestinationUse, bytes: number): Promise<void> {
-  if (!native.lockFile(handle.fd)) throw new UblkError("EBUSY", `Destination ${path} is in use by another sluice`);
-  const { size } = await handle.stat();
-  if (use === "resume" && size < bytes) {
-    throw new UblkError("ESIZE", `Destination ${path} is not as it was left: wanted at least ${bytes} bytes`);
-  }
-  await handle.truncate(use === "resume" ? bytes : 0);
-  await syncFolder(path);
+  return new StreamDestination(await openToWrite(path, use, STREAM_KINDS), start, recordBytes, mark);
 }

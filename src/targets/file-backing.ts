@@ -16,7 +16,9 @@ import type { FileOptions } from "./file.ts";
 
 const GIB = 2 ** 30;
 const LOCK_RETRY_MS = 50;
-const PAGE_BYTES = 4096;
+export const PAGE_BYTES = 4096;
+/** Whole blocks of any file system; little, since a file may be nearly as large as its file system lets it be. */
+const BEYOND_BYTES = 64 * 1024;
 
 export interface FileBackingOptions {
   readonly path: string;
@@ -126,7 +128,8 @@ interface Opened {
   readonly direct: string;
 }
 
-async function openExclusively(options: FileBackingOptions): Promise<Opened> {
+/** Opens, and locks as long as it is open. Throws EBUSY where somebody else has it. */
+export async function openExclusively(options: FileBackingOptions): Promise<Opened> {
   const deadline = performance.now() + options.lockWaitMs;
   for (;;) {
     const opened = await openOnce(options);
@@ -231,7 +234,7 @@ async function deviceAbilities(stats: Stats): Promise<Abilities> {
 
 /** What fallocate can do here is found by trying it beyond the end of the file, where there is nothing to lose. */
 function fileAbilities(handle: FileHandle, stats: Stats, readOnly: boolean): Abilities {
-  const beyond = Math.ceil((stats.size + 1) / GIB) * GIB;
+  const beyond = Math.ceil((stats.size + 1) / BEYOND_BYTES) * BEYOND_BYTES;
   const punch = FALLOC.PUNCH_HOLE | FALLOC.KEEP_SIZE;
   const punchesHoles = !readOnly && native.canAllocate(handle.fd, beyond, punch);
   const zeroesRanges = punchesHoles && native.canAllocate(handle.fd, beyond, FALLOC.ZERO_RANGE | FALLOC.KEEP_SIZE);

@@ -8,6 +8,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
 import type { QueueContext, Target } from "../ublk/target.ts";
+import { AppendedTarget, type AppendedOptions } from "./appended.ts";
 import { ByteFile } from "./byte-file.ts";
 import { CowCounts } from "./cow/cow-counts.ts";
 import { obeyCow, type CowOrder } from "./cow/cow-orders.ts";
@@ -27,7 +28,10 @@ import { belowRecord, openRecord, type RecordSetup } from "./open-record.ts";
 import { TraceTarget, type TraceOptions } from "./trace.ts";
 
 export type BottomOptions =
-  ({ readonly kind: "file" } & FileOptions) | ({ readonly kind: "memory" } & MemoryOptions) | { readonly kind: "null" };
+  | ({ readonly kind: "file" } & FileOptions)
+  | ({ readonly kind: "appended" } & AppendedOptions)
+  | ({ readonly kind: "memory" } & MemoryOptions)
+  | { readonly kind: "null" };
 
 export type FilterOptions =
   | ({ readonly kind: "error" } & ErrorOptions)
@@ -132,6 +136,8 @@ function openBottom({ bottom }: StackOptions, context: QueueContext): Target {
   switch (bottom.kind) {
     case "file":
       return new FileTarget(bottom, context);
+    case "appended":
+      return new AppendedTarget(bottom, context);
     case "memory":
       return new MemoryTarget(bottom, context);
     case "null":

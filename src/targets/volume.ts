@@ -10,6 +10,7 @@ import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import type { OperationName } from "../ublk/request.ts";
 import type { Limits, TargetSource } from "../ublk/target.ts";
+import { openAppendedBacking } from "./appended-backing.ts";
 import { CowCounts } from "./cow/cow-counts.ts";
 import type { FullPolicy } from "./cow/cow-target.ts";
 import type { Geometry } from "./cow/layout.ts";
@@ -22,6 +23,8 @@ import { openStoreBacking } from "./store-backing.ts";
 
 export type BackingSpec =
   | { readonly kind: "file"; readonly path: string }
+  /** An image with originals behind it; always read-only, as large as its volume was. */
+  | { readonly kind: "appended"; readonly path: string }
   | { readonly kind: "memory"; readonly path: string; readonly sizeBytes: number }
   | { readonly kind: "null"; readonly sizeBytes: number };
 
@@ -115,7 +118,7 @@ const COW_RANGE_BLOCKS = 16_384;
 const TMPFS_MAGIC = 0x01021994;
 
 interface Bottom {
-  readonly handle: FileHandle | null;
+  readonly handle: AsyncDisposable | null;
   readonly limits: Limits;
   readonly options: BottomOptions;
   readonly explain: readonly string[];
@@ -251,6 +254,17 @@ async function openBottom(spec: VolumeSpec, lockWaitMs: number): Promise<Bottom>
         lockWaitMs,
       });
       return { ...file, options: { kind: "file", ...file.options }, discardStore: nothing };
+    }
+    case "appended": {
+      const appended = await openAppendedBacking({ path: backing.path, logicalBlockBytes, lockWaitMs });
+      return {
+        handle: appended,
+        limits: appended.limits,
+        options: { kind: "appended", ...appended.options },
+        explain: appended.explain,
+        measure: () => Promise.resolve(appended.limits.sizeBytes),
+        discardStore: nothing,
+      };
     }
   }
 }

@@ -22,8 +22,8 @@ const SOURCE: OriginalsSource = {
     content: "originals",
   },
   ranges: RANGES,
-  read: (offset, into) => {
-    into.set(WAS.subarray(offset, offset + into.length));
+  read: (ranges, into) => {
+    into.set(Buffer.concat(ranges.map(({ offset, length }) => WAS.subarray(offset, offset + length))));
     return Promise.resolve();
   },
 };
@@ -53,9 +53,23 @@ test("status, and what is wrong usage", async (t) => {
   t.regex((await run("bulk", "status", "data")).stdout, /^state +copying: /);
   t.like(JSON.parse((await run("bulk", "mark", "data", "--json")).stdout), { state: "marked" });
   const usage = await run("bulk", "finish", "data");
+  for (const range of ["5", "1MiB+0", "1+2+3", "x+1"]) {
+    const { status, stderr } = await run("bulk", "begin", "data", "--range", range);
+    t.is(status, 2);
+    t.regex(stderr, /wanted a range such as 10GiB\+512MiB/);
+  }
   t.is(usage.status, 2);
   t.regex(usage.stderr, /--overlay DEST or --append FILE/);
   t.is((await run("bulk", "finish", "data", "--append", "x", "--record", "5000")).status, 2);
+});
+
+test("a copy of parts of a volume: as many ranges as are given, before the name or behind it", async (t) => {
+  const { run, volume } = await bulk(t);
+  const { stdout } = await run("bulk", "begin", "--range", "1MiB+4KiB", "data", "--range", "0+512");
+  t.is(volume.calls.at(-1), "bulk begin 1048576+4096 0+512");
+  t.regex(stdout, /^of it +4\.5KiB in 2 ranges$/m);
+  t.notRegex((await run("bulk", "begin", "data")).stdout, /of it/);
+  t.is(volume.calls.at(-1), "bulk begin");
 });
 
 test("finish --overlay makes the copy what the volume was, then drops the originals", async (t) => {
@@ -72,7 +86,7 @@ test("a copy that is too small is refused before anything is marked", async (t) 
   await truncate(image, VOLUME - 1);
   const { status, stderr } = await run("bulk", "finish", "data", "--overlay", image);
   t.is(status, 1);
-  t.is(stderr, `sluice: ${image} has 3145727 bytes, but the volume had 3145728\n`);
+  t.is(stderr, `sluice: ${image} has 3145727 bytes, less than the 3145728 of the volume\n`);
   t.regex((await run("bulk", "finish", "data", "--append", image)).stderr, /wanted an image of all of it/);
   t.regex((await run("bulk", "finish", "data", "--append", `${image}2`)).stderr, /Cannot open .*ENOENT/);
   t.deepEqual([...new Set(volume.calls)], ["bulk"]);
@@ -101,7 +115,15 @@ test("finish --append, interrupted and asked for again, then restore, again and 
   const restored = await run("bulk", "restore", image, to);
   t.is(restored.stdout, `${to} is what data was at 2023-11-14T22:13:20.000Z: 3MiB of 3MiB had to be written\n`);
   t.is(Buffer.compare(await readFile(to), WAS), 0);
-  t.like(JSON.parse((await run("bulk", "restore", image, to, "--json")).stdout), { writtenBytes: 0, bytes: VOLUME });
+  t.regex((await run("bulk", "restore", image, to)).stderr, /restored exists already: .*--force/);
+  const again = await run("bulk", "restore", image, to, "--force", "--json");
+  t.like(JSON.parse(again.stdout), { writtenBytes: 0, bytes: VOLUME });
+  // What is left of a restore that was interrupted.
+  await writeFile(`${directory}/second.sluice-restore`, WAS.subarray(0, 4096));
+  t.like(JSON.parse((await run("bulk", "restore", image, `${directory}/second`, "--json")).stdout), {
+    writtenBytes: VOLUME,
+  });
+  t.is(Buffer.compare(await readFile(`${directory}/second`), WAS), 0);
   t.regex((await run("bulk", "restore", image, image)).stderr, /is the file itself/);
   t.regex((await run("bulk", "restore", image, "/dev/none")).stderr, /Cannot open \/dev\/none/);
 });

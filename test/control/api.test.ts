@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import test, { type ExecutionContext } from "ava";
 import { serveApi } from "../../src/control/api.ts";
-import { ask, askBulkOriginals, askResize, askStatus, askStop } from "../../src/control/client.ts";
+import { ask, askBulkOriginals, askResize, askStatus, askStop, DEADLINE_MS } from "../../src/control/client.ts";
 import { UblkError } from "../../src/ublk/errors.ts";
 import { sampleBulk, sampleStatus, SampleVolume } from "./sample.ts";
 
@@ -152,6 +152,13 @@ test("nobody but its owner can open the socket, nor see its directory", async (t
   t.is((await stat(`${parent}/run`)).mode & 0o777, 0o700);
 });
 
+test("whoever is slow to ask is waited for as long as the client would wait", async (t) => {
+  const server = await serveApi(`${await directory(t)}/data.sock`, new SampleVolume());
+  t.teardown(() => server.close());
+  t.is(server.headersTimeout, DEADLINE_MS);
+  t.is(server.requestTimeout, DEADLINE_MS);
+});
+
 test("a socket that a dead daemon left is replaced", async (t) => {
   const path = `${await directory(t)}/data.sock`;
   await writeFile(path, "");
@@ -194,6 +201,10 @@ test("a bulk copy: what is asked of it, and its originals as a stream", async (t
   for (const action of ["begin", "mark", "end-cow"]) {
     t.is((await send(socketPath, "POST", `/v1/bulk/${action}`)).status, 200);
   }
+  const part = '{"ranges":[{"offset":4096,"length":512},{"offset":0,"length":1}]}';
+  t.is((await send(socketPath, "POST", "/v1/bulk/begin", part)).status, 200);
+  for (const ranges of ["[]", '[{"offset":0}]', '[{"offset":0,"length":0}]', '[{"offset":-1,"length":1}]'])
+    t.is(refusal(await send(socketPath, "POST", "/v1/bulk/begin", `{"ranges":${ranges}}`)), "EREQUEST");
   t.is((await send(socketPath, "POST", "/v1/bulk/drop", '{"stream":"ab"}')).status, 200);
   t.is((await send(socketPath, "POST", "/v1/bulk/drop")).status, 200);
   t.is(refusal(await send(socketPath, "POST", "/v1/bulk/originals", '{"recordBytes":0}')), "EREQUEST");
@@ -205,6 +216,7 @@ test("a bulk copy: what is asked of it, and its originals as a stream", async (t
     "bulk begin",
     "bulk mark",
     "bulk end-cow",
+    "bulk begin 4096+512 0+1",
     "bulk drop ab",
     "bulk drop undefined",
     "bulk originals 4096 7",

@@ -129,7 +129,17 @@ test("memory and null volumes have a size of their own", (t) => {
   t.deepEqual(nothing.volume.backing, { kind: "null", sizeBytes: 4096 });
 });
 
+test("an image with originals behind it is read-only, and two lines", (t) => {
+  for (const more of ["", "read_only = true\n"]) {
+    const { volume } = parseConfig(`target = "appended"\npath = "/backup/data.img"\n${more}`, "data", FILE);
+    t.deepEqual(volume.backing, { kind: "appended", path: "/backup/data.img" });
+    t.true(volume.readOnly);
+    t.is(volume.sizeBytes, null);
+  }
+});
+
 const P = 'path = "/x"\n';
+const APPENDED = `${P}target = "appended"\n`;
 const RECORD = `${P}[record]\n`;
 const ERROR = `${P}[[filter]]\nkind = "error"\n`;
 const DELAY = `${P}[[filter]]\nkind = "delay"\n`;
@@ -145,10 +155,18 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
   ['path = "x"', 'path: wanted an absolute path, found "x"'],
   ["path = 3", "path: wanted an absolute path, found 3"],
   ['path = "/a\\u0000b"', 'path: wanted a path without a NUL, found "/a\\u0000b"'],
-  ['target = "fil"', 'target: wanted "file", "memory" or "null", found "fil"'],
+  ['target = "fil"', 'target: wanted "file", "memory", "null" or "appended", found "fil"'],
   ['target = "null"', 'size: wanted the size of the null volume, such as "1GiB", found none'],
   ['target = "memory"', 'size: wanted the size of the memory volume, such as "1GiB", found none'],
-  [`${P}target = "null"\nsize = 512`, 'path: is for target = "file" alone, found target = "null"'],
+  [`${P}target = "null"\nsize = 512`, 'path: is for target = "file" or "appended" alone, found target = "null"'],
+  ['target = "appended"', "path: wanted the path of an image, found none"],
+  [`${APPENDED}size = "1GiB"`, "size: an appended image says itself how large it is: leave it out"],
+  [`${APPENDED}read_only = false`, "read_only: an appended image is never written to: leave it out"],
+  [
+    `${APPENDED}[record]\nnvram = "/x"\n[snapshots]\nstore = "/y"`,
+    "record: is of no use to an appended image, which is read-only: leave it out",
+    "snapshots: is of no use to an appended image, which is read-only: leave it out",
+  ],
   [`${P}size = "10 elephants"`, `size: ${ABOVE_LENGTH}, found "10 elephants"`],
   [`${P}size = 0`, `size: ${ABOVE_LENGTH}, found 0`],
   [`${P}size = -512`, `size: ${ABOVE_LENGTH}, found -512`],

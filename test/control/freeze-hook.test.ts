@@ -3,7 +3,7 @@
  * time: a script that is being written cannot be run, and whoever is started meanwhile has it open for a moment.
  */
 import { existsSync } from "node:fs";
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -48,6 +48,24 @@ test.serial("freeze before, thaw after", async (t) => {
   t.false(existsSync(notePath));
 });
 
+test.serial("what is frozen is not frozen again before it is thawed", async (t) => {
+  const { hook, calls } = await scene(t, "");
+  await hook.around(async () => {
+    await t.throwsAsync(hook.freeze(), { code: "EBUSY" });
+  });
+  await hook.around(() => Promise.resolve());
+  t.deepEqual(await calls(), ["freeze data", "thaw data", "freeze data", "thaw data"]);
+});
+
+test.serial("what could not be noted is not frozen, and can be tried again", async (t) => {
+  const { hook, calls, notePath } = await scene(t, "");
+  await mkdir(notePath);
+  await t.throwsAsync(hook.freeze(), { code: "EISDIR" });
+  await rm(notePath, { recursive: true });
+  await hook.around(() => Promise.resolve());
+  t.deepEqual((await calls()).slice(-2), ["freeze data", "thaw data"]);
+});
+
 test.serial("where the snapshot fails, thaw is called all the same", async (t) => {
   const { hook, calls, notePath } = await scene(t, "[ $1 = freeze ]");
   await t.throwsAsync(
@@ -62,7 +80,7 @@ test.serial("a freeze that fails refuses the snapshot, and thaw is called", asyn
   const { hook, calls, note, program, notePath } = await scene(t, "echo some; echo >&2 no database; [ $1 = thaw ]");
   await t.throwsAsync(
     hook.around(() => note("taken")),
-    { code: "EFREEZE", message: `"${program} freeze data" ended with 1 (no database): no snapshot is taken` },
+    { code: "EFREEZE", message: `"${program} freeze data" ended with 1 (no database): nothing is taken` },
   );
   t.deepEqual(await calls(), ["freeze data", "thaw data"]);
   t.false(existsSync(notePath));
@@ -86,7 +104,7 @@ test.serial("one that hangs is ended with all that it started, and counts as fai
       isTaken = true;
       return Promise.resolve();
     }),
-    { code: "EFREEZE", message: /hook freeze data" had not ended after 0.3 s: no snapshot is taken/ },
+    { code: "EFREEZE", message: /hook freeze data" had not ended after 0.3 s: nothing is taken/ },
   );
   t.false(isTaken);
 });

@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import test from "ava";
 import { metricsText } from "../../src/control/metrics.ts";
-import { sampleStatus } from "./sample.ts";
+import type { CopyRow } from "../../src/control/copy-status.ts";
+import { sampleCopy, sampleStatus } from "./sample.ts";
 
 interface Sample {
   readonly name: string;
@@ -64,6 +65,35 @@ test("the numbers are those of the volume, in base units", async (t) => {
   t.is(await measure("sluice_size_bytes"), 2 ** 30);
   t.is(await measure("sluice_start_time_seconds"), Date.parse("2026-01-02T03:04:05.678Z") / 1000);
   t.is(await measure("sluice_recovered"), 1);
+});
+
+test("copy jobs: each by its name and state, but no more of them than the newest", async (t) => {
+  const copy = "copy-1";
+  t.is(await measure("sluice_copy_copied_bytes", { copy }), 2 ** 20);
+  t.is(await measure("sluice_copy_left_bytes", { copy }), 2 ** 20);
+  t.is(await measure("sluice_copy_rate_bytes_per_second", { copy }), 2 ** 20);
+  t.is(await measure("sluice_copy_state", { copy, state: "running" }), 1);
+  t.is(await measure("sluice_copy_state", { copy, state: "failed" }), 0);
+  const night = (day: number): CopyRow => ({
+    ...sampleCopy,
+    name: `night-${day}`,
+    state: "complete",
+    created: new Date(Date.UTC(2026, 0, day)).toISOString(),
+    rateBytesPerSecond: null,
+  });
+  const copies = [...Array.from({ length: 100 }, (_, index) => night(index + 1)), { ...sampleCopy, created: "2027" }];
+  const { samples } = parse(await metricsText(sampleStatus({ copies })));
+  const of = (name: string): Sample[] => samples.filter((sample) => sample.name === name);
+  t.is(of("sluice_copy_jobs").find(({ labels }) => labels["state"] === "complete")?.value, 100);
+  t.deepEqual(
+    of("sluice_copy_copied_bytes").map(({ labels }) => labels["copy"]),
+    [copy, ...Array.from({ length: 15 }, (_, index) => `night-${100 - index}`)],
+  );
+  t.is(of("sluice_copy_rate_bytes_per_second").at(-1)?.value, 0, "nothing is copied by one that is complete");
+});
+
+test("a volume without a store has no metrics of copies", async (t) => {
+  t.notRegex(await metricsText(sampleStatus({ copies: null })), /sluice_copy/);
 });
 
 test("two looks do not add up", async (t) => {

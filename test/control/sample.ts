@@ -1,7 +1,13 @@
 /** A volume that is none: what the control API serves in tests that need no kernel. */
 import { Readable } from "node:stream";
 import type { CopyRow } from "../../src/control/copy-status.ts";
-import type { ControlledBulk, ControlledCopies, ControlledSnapshots, ControlledVolume } from "../../src/control/api.ts";
+import type {
+  ControlledBulk,
+  ControlledCopies,
+  ControlledGroup,
+  ControlledSnapshots,
+  ControlledVolume,
+} from "../../src/control/api.ts";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
@@ -62,6 +68,7 @@ export const sampleBulk: BulkStatus = {
   state: "copying",
   begun: "2026-01-02T03:04:05.000Z",
   sizeBytes: 2 ** 30,
+  ranges: [{ offset: 0, length: 2 ** 30 }],
   originalBytes: 3 * 2 ** 20,
   blockBytes: 16_384,
   stream: "0123456789abcdef0123456789abcdef",
@@ -73,6 +80,21 @@ const sampleSnapshot: SnapshotRow = {
   sizeBytes: 2 ** 30,
   state: "valid",
   device: null,
+};
+
+export const sampleCopy: CopyRow = {
+  name: "copy-1",
+  state: "running",
+  error: null,
+  destinations: ["/backup/data.img"],
+  created: "2026-03-01T12:00:00.000Z",
+  volumeBytes: 2 ** 21,
+  copiedBytes: 2 ** 20,
+  segmentBytes: 2 ** 20,
+  order: "linear",
+  bytesPerSecond: null,
+  rateBytesPerSecond: 2 ** 20,
+  remainingSeconds: 1,
 };
 
 export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus {
@@ -99,27 +121,13 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
     statistics: summarise([queue]),
     record: sampleRecord,
     snapshots: sampleStore,
+    copies: [sampleCopy],
     pending: [],
     ...changes,
   };
 }
 
 /** Notes what it is asked to do, and does what it is told to. */
-export const sampleCopy: CopyRow = {
-  name: "copy-1",
-  state: "running",
-  error: null,
-  destinations: ["/backup/data.img"],
-  created: "2026-03-01T12:00:00.000Z",
-  volumeBytes: 2 ** 21,
-  copiedBytes: 2 ** 20,
-  segmentBytes: 2 ** 20,
-  order: "linear",
-  bytesPerSecond: null,
-  rateBytesPerSecond: 2 ** 20,
-  remainingSeconds: 1,
-};
-
 export class SampleVolume implements ControlledVolume {
   readonly calls: string[] = [];
   /** Thrown by whatever is called next. */
@@ -141,6 +149,11 @@ export class SampleVolume implements ControlledVolume {
     start: ({ name, destinations, ...how }) => {
       this.#note(`copy ${String(name)} to ${destinations.join(" ")} ${JSON.stringify(how)}`);
       return Promise.resolve({ ...sampleCopy, destinations });
+    },
+    prepare: ({ name, destinations }) => {
+      this.#note(`prepare ${String(name)} to ${destinations.join(" ")}`);
+      this.#prepared = sampleCopy;
+      return Promise.resolve("ticket");
     },
     release: () => this.#copied("release", ""),
     pause: (name) => this.#copied("pause", name),
@@ -172,19 +185,8 @@ export class SampleVolume implements ControlledVolume {
     },
     prepare: (name) => {
       this.#note(`prepare ${name}`);
+      this.#prepared = sampleSnapshot;
       return Promise.resolve("ticket");
-    },
-    hold: (ticket) => {
-      this.#note(`hold ${ticket}`);
-      return Promise.resolve();
-    },
-    take: (ticket) => {
-      this.#note(`take ${ticket}`);
-      return Promise.resolve(sampleSnapshot);
-    },
-    finish: (ticket) => {
-      this.#note(`finish ${ticket}`);
-      return Promise.resolve();
     },
     drop: (name) => {
       this.#note(`drop ${name}`);
@@ -205,14 +207,33 @@ export class SampleVolume implements ControlledVolume {
     },
   };
 
+  readonly group: ControlledGroup = {
+    hold: (ticket) => {
+      this.#note(`hold ${ticket}`);
+      return Promise.resolve();
+    },
+    take: (ticket, createdMs) => {
+      this.createdMs = createdMs;
+      this.#note(`take ${ticket}`);
+      return Promise.resolve(this.#prepared);
+    },
+    finish: (ticket, keep) => {
+      this.#note(`${keep ? "keep" : "undo"} ${ticket}`);
+      return Promise.resolve();
+    },
+  };
+  #prepared: SnapshotRow | CopyRow = sampleSnapshot;
+  /** What the instant was called. */
+  createdMs = 0;
+
   readonly bulk: ControlledBulk = {
     status: () => {
       this.#note("bulk");
       return Promise.resolve(this.bulkStatus);
     },
-    begin: () => {
-      this.#note("bulk begin");
-      return Promise.resolve(this.bulkStatus);
+    begin: (ranges) => {
+      this.#note(`bulk begin${(ranges ?? []).map(({ offset, length }) => ` ${offset}+${length}`).join("")}`);
+      return Promise.resolve({ ...this.bulkStatus, ranges: ranges ?? this.bulkStatus.ranges });
     },
     mark: () => {
       this.#note("bulk mark");

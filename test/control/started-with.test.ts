@@ -26,6 +26,8 @@ test.serial("a store is remembered until it is forgotten", async (t) => {
 test("stores are the same by kind and path, whatever their size", (t) => {
   t.true(sameStore({ kind: "file", path: "/a" }, { kind: "file", path: "/a" }));
   t.false(sameStore({ kind: "file", path: "/a" }, { kind: "file", path: "/b" }));
+  t.false(sameStore({ kind: "appended", path: "/a" }, { kind: "appended", path: "/b" }));
+  t.false(sameStore({ kind: "appended", path: "/a" }, { kind: "file", path: "/a" }));
   t.true(sameStore({ kind: "null", sizeBytes: 1 }, { kind: "null", sizeBytes: 2 }));
   t.false(sameStore({ kind: "null", sizeBytes: 1 }, { kind: "file", path: "/a" }));
 });

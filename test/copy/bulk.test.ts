@@ -1,10 +1,12 @@
 /** The originals of a bulk copy on their way: overlaid, appended, restored, and interrupted anywhere on it. */
+import { Readable } from "node:stream";
 import test from "ava";
-import { appendRecords, findAppendPlace, readAppended } from "../../src/copy/appended-stream.ts";
+import { appendRecords, findAppendPlace } from "../../src/copy/appended-stream.ts";
 import { originalsStream, recordsOf, type OriginalsSource } from "../../src/copy/originals-stream.ts";
 import { overlayOriginals } from "../../src/copy/overlay.ts";
 import { restore } from "../../src/copy/restore.ts";
-import type { StreamStart } from "../../src/copy/stream-format.ts";
+import { readAppended } from "../../src/targets/appended-originals.ts";
+import type { StreamStart } from "../../src/targets/stream-format.ts";
 import { MemoryFile } from "./memory-file.ts";
 
 const BLOCK = 4096;
@@ -30,10 +32,17 @@ for (const { offset, length } of RANGES) COPIED.fill(0xff, offset, offset + leng
 const SOURCE: OriginalsSource = {
   start: START,
   ranges: RANGES,
-  read: (offset, into) => {
-    into.set(WAS.subarray(offset, offset + into.length));
+  read: (ranges, into) => {
+    into.set(Buffer.concat(ranges.map(({ offset, length }) => WAS.subarray(offset, offset + length))));
     return Promise.resolve();
   },
+};
+/** Blocks that are full of numbers of their own. */
+const numbered: OriginalsSource["read"] = (ranges, into) => {
+  let at = 0;
+  for (const { offset, length } of ranges)
+    for (let from = offset; from < offset + length; from++) into[at++] = 1 + (Math.floor(from / BLOCK) % 250);
+  return Promise.resolve();
 };
 const nothing = (): void => undefined;
 const records = (from: number, source = SOURCE): AsyncIterable<Uint8Array> => originalsStream(source, RECORD, from);
@@ -81,6 +90,20 @@ test("a stream that is asked for again, from any record on, has the same bytes",
   for (let from = 1; from <= whole.length; from++) t.deepEqual(await Array.fromAsync(records(from)), whole.slice(from));
 });
 
+test("scattered originals share records, and come back from their places", async (t) => {
+  const ranges = Array.from({ length: 600 }, (_, index) => ({ offset: 3 * index * BLOCK, length: BLOCK }));
+  const start = { ...START, volumeBytes: 1800 * BLOCK };
+  const whole = await Array.fromAsync(originalsStream({ ...SOURCE, start, ranges, read: numbered }, 2 ** 20, 0));
+  t.is(whole.length, 1 + Math.ceil(600 / 254) + 1);
+  const file = new MemoryFile(new Uint8Array(1800 * BLOCK));
+  await overlayOriginals(recordsOf(inPieces(Readable.from(whole)), 2 ** 20), 2 ** 20, file, nothing);
+  for (let block = 0; block < 1800; block++) {
+    const bytes = file.bytes.subarray(block * BLOCK, (block + 1) * BLOCK);
+    const wanted = block % 3 === 0 ? 1 + (block % 250) : 0;
+    if (!bytes.every((byte) => byte === wanted)) t.fail(`block ${block} is wrong`);
+  }
+});
+
 test("originals are appended behind an image in one pass, and found again from the end of the file", async (t) => {
   const file = new MemoryFile(COPIED.slice());
   await append(file);
@@ -91,10 +114,7 @@ test("originals are appended behind an image in one pass, and found again from t
   t.deepEqual(file.synced, [file.sizeBytes - RECORD, file.sizeBytes]);
   const { start, originals } = readAppended(file, "image");
   t.deepEqual(start, START);
-  t.is(
-    originals.reduce((sum, { length }) => sum + length, 0),
-    4 * BLOCK - 512,
-  );
+  t.is(originals.bytes, 4 * BLOCK - 512);
 
   const to = new MemoryFile(new Uint8Array(VOLUME + 100).fill(7));
   const counts = restore(file, { start, originals }, to, nothing);
@@ -111,7 +131,7 @@ test("no originals at all, and an image that is longer than the volume", async (
   await append(file, none);
   t.is(file.sizeBytes, 31 * RECORD + 2 * RECORD);
   const found = readAppended(file, "image");
-  t.deepEqual(found.originals, []);
+  t.is(found.originals.count, 0);
   const to = new MemoryFile(new Uint8Array(VOLUME));
   restore(file, found, to, nothing);
   t.deepEqual(to.bytes, WAS);
@@ -130,7 +150,7 @@ test("an append that is interrupted anywhere is no stream until it has gone on t
     file.writtenBytes = 0;
     await append(file);
     const { originals } = readAppended(file, "image");
-    t.is(originals.length, 6);
+    t.is(originals.count, 7);
     // What was whole is not written again; a start in part is not known for one, and stays before the stream.
     if (bytes >= RECORD) {
       t.is(Buffer.compare(file.bytes, whole.bytes), 0);

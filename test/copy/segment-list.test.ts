@@ -1,42 +1,41 @@
 /** Which segment of a copy comes next. */
 import test from "ava";
 import { Pace } from "../../src/copy/pace.ts";
-import { SegmentList } from "../../src/copy/segment-list.ts";
+import { SegmentList, type Segment } from "../../src/copy/segment-list.ts";
 
 /** All units, one by one. */
-const all = (list: SegmentList): number[] => {
-  const given: number[] = [];
-  for (let segment = list.next(1); segment !== undefined; segment = list.next(1)) given.push(segment.first);
+const all = (list: SegmentList): number[] => segments(list, 1).map((segment) => segment[0]?.[0] ?? NaN);
+/** Segments of at most so many units: the runs of each. */
+const segments = (list: SegmentList, most: number): [number, number][][] => {
+  const given: [number, number][][] = [];
+  for (let segment = list.next(most); segment.length > 0; segment = list.next(most)) {
+    given.push(segment.map(({ first, end }) => [first, end]));
+  }
   return given;
 };
-/** Segments of at most so many units. */
-const runs = (list: SegmentList, most: number): [number, number][] => {
-  const given: [number, number][] = [];
-  for (let segment = list.next(most); segment !== undefined; segment = list.next(most))
-    given.push([segment.first, segment.end]);
-  return given;
-};
-const one = (unit: number): { first: number; end: number } => ({ first: unit, end: unit + 1 });
+const one = (unit: number): Segment => [{ first: unit, end: unit + 1 }];
 
 test("each unit is given out once, from the first on, in segments", (t) => {
   t.deepEqual(all(new SegmentList(4, undefined)), [0, 1, 2, 3]);
-  t.deepEqual(runs(new SegmentList(7, undefined), 3), [
-    [0, 3],
-    [3, 6],
-    [6, 7],
-  ]);
+  t.deepEqual(segments(new SegmentList(7, undefined), 3), [[[0, 3]], [[3, 6]], [[6, 7]]]);
   const list = new SegmentList(9, undefined);
   list.want({ first: 3, end: 6 });
-  t.deepEqual(runs(list, 4), [
-    [3, 6],
-    [0, 3],
-    [6, 9],
+  t.deepEqual(segments(list, 4), [
+    [
+      [0, 1],
+      [3, 6],
+    ],
+    [
+      [1, 3],
+      [6, 8],
+    ],
+    [[8, 9]],
   ]);
 });
 
 test("what was asked for comes first, in the order of asking, and not twice", (t) => {
   const list = new SegmentList(8, undefined);
-  t.is(list.next(1)?.first, 0);
+  t.is(list.next(1)[0]?.first, 0);
   list.want({ first: 5, end: 7 });
   list.want({ first: 4, end: 99 });
   t.deepEqual(all(list), [5, 6, 4, 7, 1, 2, 3]);
@@ -57,16 +56,20 @@ test("what is given back comes next, and is not copied any more", (t) => {
 
 test("the hottest come first; what is equally hot in the order of its places", (t) => {
   const list = new SegmentList(4, undefined);
-  t.is(list.next(1)?.first, 0);
+  t.is(list.next(1)[0]?.first, 0);
   // A unit is two places.
   list.orderByHeat({ counts: Uint8Array.of(9, 9, 0, 1, 5, 0, 0, 1), placeBytes: 100 }, 200);
   t.deepEqual(all(list), [2, 1, 3]);
   const cold = new SegmentList(8, undefined);
   cold.orderByHeat({ counts: Uint8Array.of(0, 0, 0, 255, 0, 0, 0, 0), placeBytes: 100 }, 100);
-  t.deepEqual(runs(cold, 8), [
-    [3, 4],
-    [0, 3],
-    [4, 8],
+  t.deepEqual(segments(cold, 2), [
+    [
+      [0, 1],
+      [3, 4],
+    ],
+    [[1, 3]],
+    [[4, 6]],
+    [[6, 8]],
   ]);
 });
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import test from "ava";
 import { checkStream, restoreStream } from "../../src/cli/copy-stream.ts";
 import type { CopyDestination } from "../../src/copy/copy-job.ts";
-import { openStreamDestination, type StreamDestination } from "../../src/copy/stream-destination.ts";
+import { openStream, type StreamDestination } from "../../src/copy/stream-destination.ts";
 
 const RECORD_BYTES = 4096;
 const VOLUME_BYTES = 20_000;
@@ -26,7 +26,8 @@ const write = (to: CopyDestination, offset: number, length: number): Promise<voi
 const place = async (): Promise<string> => join(await mkdtemp(join(tmpdir(), "sluice-")), "stream");
 
 async function whole(path: string): Promise<StreamDestination> {
-  const to = await openStreamDestination(path, "new", START, RECORD_BYTES, NOTHING);
+  const to = await openStream(path, "new", START, RECORD_BYTES, NOTHING);
+  await to.begin(START.createdMs);
   await write(to, 10_000, 10_000);
   await write(to, 0, 10_000);
   await done((ended) => to.finish(ended));
@@ -39,38 +40,42 @@ test("what is written in any order is restored in its places", async (t) => {
   t.is((await readFile(path)).length % RECORD_BYTES, 0);
   const found = await checkStream(path);
   t.like(found, { volume: "data", volumeBytes: VOLUME_BYTES, recordBytes: RECORD_BYTES });
-  await restoreStream(path, `${path}.restored`);
+  await restoreStream(path, `${path}.restored`, false);
   t.deepEqual(new Uint8Array(await readFile(`${path}.restored`)), CONTENT);
 });
 
 test("a later process cuts off what is behind the mark, and goes on", async (t) => {
   const path = await place();
-  const first = await openStreamDestination(path, "new", START, RECORD_BYTES, NOTHING);
+  const first = await openStream(path, "new", START, RECORD_BYTES, NOTHING);
+  await first.begin(START.createdMs);
   await write(first, 0, 8_000);
+  await done((ended) => first.sync(ended));
   const { mark } = first;
   t.deepEqual(mark, { records: 4, payloadBytes: 8_000 });
   await write(first, 8_000, 4_000);
   await first[Symbol.asyncDispose]();
   await appendFile(path, "half a rec");
-  const second = await openStreamDestination(path, "resume", START, RECORD_BYTES, mark);
+  const second = await openStream(path, "resume", START, RECORD_BYTES, mark);
+  await second.goOn();
   await write(second, 8_000, 12_000);
   await done((ended) => second.finish(ended));
   await second[Symbol.asyncDispose]();
-  await restoreStream(path, `${path}.restored`);
+  await restoreStream(path, `${path}.restored`, false);
   t.deepEqual(new Uint8Array(await readFile(`${path}.restored`)), CONTENT);
   // A stream that lost what was durable cannot go on.
   await truncate(path, 100);
-  await t.throwsAsync(openStreamDestination(path, "resume", START, RECORD_BYTES, mark), { code: "ESIZE" });
+  await using third = await openStream(path, "resume", START, RECORD_BYTES, mark);
+  await t.throwsAsync(third.goOn(), { code: "ESIZE" });
 });
 
 test("a stream that is cut, damaged, or lacks a part of the volume is refused, and nothing is overwritten unasked", async (t) => {
   const path = await place();
   const to = await whole(path);
-  await t.throwsAsync(openStreamDestination(path, "new", START, RECORD_BYTES, NOTHING), {
+  await t.throwsAsync(openStream(path, "new", START, RECORD_BYTES, NOTHING), {
     code: "EEXIST",
     message: /--force/,
   });
-  await t.throwsAsync(openStreamDestination(path, "replace", START, RECORD_BYTES, NOTHING), { code: "EBUSY" });
+  await t.throwsAsync(openStream(path, "replace", START, RECORD_BYTES, NOTHING), { code: "EBUSY" });
   await to[Symbol.asyncDispose]();
   const bytes = await readFile(path);
   const changed = Buffer.from(bytes);
@@ -79,7 +84,8 @@ test("a stream that is cut, damaged, or lacks a part of the volume is refused, a
   await t.throwsAsync(checkStream(path), { code: "ESTREAM", message: /record 2/ });
   await writeFile(path, bytes.subarray(0, bytes.length - RECORD_BYTES));
   await t.throwsAsync(checkStream(path), { code: "ESTREAM", message: /no end record/ });
-  const short = await openStreamDestination(path, "replace", START, RECORD_BYTES, NOTHING);
+  const short = await openStream(path, "replace", START, RECORD_BYTES, NOTHING);
+  await short.begin(START.createdMs);
   await write(short, 0, 9_000);
   await done((ended) => short.finish(ended));
   await short[Symbol.asyncDispose]();

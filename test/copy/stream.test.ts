@@ -8,9 +8,11 @@ import {
   encodeStart,
   PAYLOAD_AT,
   payloadMax,
+  roomForPart,
   type StreamStart,
-} from "../../src/copy/stream-format.ts";
-import { recordBytesOf, StreamReader, type StreamRecord } from "../../src/copy/stream-reader.ts";
+} from "../../src/targets/stream-format.ts";
+import { recordBytesOf, StreamReader, type StreamRecord } from "../../src/targets/stream-reader.ts";
+import type { ByteRange } from "../../src/targets/cow/byte-range.ts";
 import { codeOf } from "../../src/ublk/errors.ts";
 
 const RECORD = 4096;
@@ -22,7 +24,16 @@ const START: StreamStart = {
   content: "originals",
 };
 /** Change it only with the version. */
-const PINNED = "99a81a4412e9d7706164b09ad7d3cf46e1c773af566d791f7583366db7f80b4c";
+const PINNED = "04d1a7241fde01b02f08686689b10304343d321ad077801235887f3a30c44cd3";
+
+/** Parts that fill a record: one of two sectors, and one of as many as there is room for. */
+function fullOf(offset: number, recordBytes: number): ByteRange[] {
+  const length = roomForPart(recordBytes, 1, 1024, Infinity);
+  return [
+    { offset, length: 1024 },
+    { offset: offset + 8192, length },
+  ];
+}
 
 /** A start, so many data records with the last one half full, an end. */
 function streamOf(data: number, { start = START, recordBytes = RECORD } = {}): Uint8Array {
@@ -32,9 +43,11 @@ function streamOf(data: number, { start = START, recordBytes = RECORD } = {}): U
   let payloadBytes = 0;
   encodeStart(record(0), start);
   for (let sequence = 1; sequence <= data; sequence++) {
-    const length = sequence === data ? 1024 : payloadMax(recordBytes);
+    const last = [{ offset: sequence * 65_536, length: 1024 }];
+    const parts = sequence === data ? last : fullOf(sequence * 65_536, recordBytes);
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
     record(sequence).fill(sequence, PAYLOAD_AT, PAYLOAD_AT + length);
-    encodeData(record(sequence), { stream, sequence, offset: sequence * 65_536, length });
+    encodeData(record(sequence), { stream, sequence, parts });
     payloadBytes += length;
   }
   encodeEnd(record(data + 1), { stream, sequence: data + 1, payloadBytes });
@@ -64,24 +77,37 @@ function faultOf(bytes: Uint8Array): { code: string | undefined; message: string
 const recordsOf = (bytes: Uint8Array, ...indices: number[]): Uint8Array =>
   Uint8Array.from(indices.flatMap((index) => [...bytes.subarray(index * RECORD, (index + 1) * RECORD)]));
 
-test("the bytes of version 1 are pinned", (t) => {
+test("the bytes of version 2 are pinned", (t) => {
   t.is(createHash("sha256").update(streamOf(2)).digest("hex"), PINNED);
 });
 
 test("what is written is read back; records have one size, and hold whole sectors", (t) => {
   const { records, reader } = readAll(streamOf(3));
-  t.is(payloadMax(RECORD), 3584);
-  t.is(payloadMax(2 ** 20) % 512, 0);
+  t.is(roomForPart(RECORD, 0, 0, 10_000), 3072);
+  t.is(roomForPart(RECORD, 0, 0, 3568), 3568, "all of it, sectors or not");
+  t.is(roomForPart(RECORD, 1, 3072, 4096), 0);
+  t.is(roomForPart(RECORD, 300, 0, 4096), 0);
   t.deepEqual(records[0], { kind: "start", start: START });
-  t.deepEqual(records[3], { kind: "data", offset: 3 * 65_536, payload: new Uint8Array(1024).fill(3) });
-  t.deepEqual(records[4], { kind: "end", records: 5, payloadBytes: 2 * 3584 + 1024 });
+  const [one, other] = fullOf(65_536, RECORD);
+  t.is((one as ByteRange).length + (other as ByteRange).length, 3072);
+  t.deepEqual(records[1], {
+    kind: "data",
+    parts: [
+      { offset: 65_536, length: 1024, bytes: new Uint8Array(1024).fill(1), recordOffset: 256 },
+      { offset: 65_536 + 8192, length: 2048, bytes: new Uint8Array(2048).fill(1), recordOffset: 256 + 1024 },
+    ],
+  });
+  t.deepEqual(records[3], {
+    kind: "data",
+    parts: [{ offset: 3 * 65_536, length: 1024, bytes: new Uint8Array(1024).fill(3), recordOffset: 256 }],
+  });
+  t.deepEqual(records[4], { kind: "end", records: 5, payloadBytes: 2 * 3072 + 1024 });
   t.is(reader.wholeRecords, 5);
   t.true(reader.isEnded);
   t.is(recordBytesOf(streamOf(1, { recordBytes: 65_536 })), 65_536);
   for (const bytes of [2048, 5000, 2 ** 25]) t.throws(() => payloadMax(bytes), { code: "ESIZE" });
-  t.throws(() => encodeData(new Uint8Array(RECORD), { stream: START.stream, sequence: 1, offset: 0, length: 3585 }), {
-    code: "ESIZE",
-  });
+  const tooMuch = { stream: START.stream, sequence: 1, parts: [{ offset: 0, length: 3584 }] };
+  t.throws(() => encodeData(new Uint8Array(RECORD), tooMuch), { code: "ESIZE" });
   t.throws(() => encodeStart(new Uint8Array(RECORD), { ...START, volume: "x".repeat(65) }), { code: "ENAME" });
 });
 
@@ -137,7 +163,7 @@ test("records that are missing, doubled, out of order, of another stream, or of 
 test("an end record that counts otherwise, and data beyond the volume, are refused", (t) => {
   const counted = streamOf(2);
   encodeEnd(counted.subarray(3 * RECORD), { stream: START.stream, sequence: 3, payloadBytes: 7 });
-  t.regex(faultOf(counted).message, /^record 3 .*tells of 4 records with 7 bytes, found 4 with 4608/);
+  t.regex(faultOf(counted).message, /^record 3 .*tells of 4 records with 7 bytes, found 4 with 4096/);
   t.regex(
     faultOf(streamOf(2, { start: { ...START, volumeBytes: 65_536 } })).message,
     /^record 1 .*of a volume of 65536/,
@@ -147,9 +173,9 @@ test("an end record that counts otherwise, and data beyond the volume, are refus
 test("another version is refused, and said", (t) => {
   const newer = streamOf(1);
   const view = new DataView(newer.buffer);
-  view.setUint32(8, 2, true);
+  view.setUint32(8, 3, true);
   view.setUint32(252, crc32(newer.subarray(0, 252)), true);
   t.is(faultOf(newer).code, "EVERSION");
-  t.regex(faultOf(newer).message, /format 2, known here is 1/);
+  t.regex(faultOf(newer).message, /format 3, known here is 2/);
   t.throws(() => recordBytesOf(newer), { code: "EVERSION" });
 });

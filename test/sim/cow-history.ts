@@ -12,6 +12,7 @@ import { belowCow, type CowTarget, type FullPolicy } from "../../src/targets/cow
 import type { Point } from "../../src/targets/cow/catalog.ts";
 import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
 import type { PointKind } from "../../src/targets/cow/catalog.ts";
+import type { BlockRun } from "../../src/targets/cow/points.ts";
 import { Layout } from "../../src/targets/cow/layout.ts";
 import { openCow } from "../../src/targets/cow/open-cow.ts";
 import { Rollback, type RollbackResult } from "../../src/targets/cow/rollback.ts";
@@ -178,17 +179,17 @@ export class CowHistory implements Layer {
       maxZeroSectors: 40,
     };
     this.#host = new Host(habits, this.#plan.sectors, this.#random);
-    if (hasBulkCopies) this.#outside = this.#newOutsideCopy();
+    if (hasBulkCopies) this.#outside = this.#newOutsideCopy(seed);
     this.#host.whenAnswered = (slot) => {
       if (this.#hold?.came.has(slot) === true) throw new Error(`slot ${slot} is answered, but the volume is held back`);
       for (const { underWay } of this.#expected.values()) underWay.delete(slot);
     };
   }
 
-  #newOutsideCopy(): OutsideCopy {
+  #newOutsideCopy(seed: number): OutsideCopy {
     const { sectors, sectorsPerBlock, faults } = this.#plan;
     const options = {
-      ...{ sectors, sectorsPerBlock, slot: OUTSIDE_SLOT },
+      ...{ sectors, sectorsPerBlock, seed, slot: OUTSIDE_SLOT },
       mayFail: faults.failures > 0,
       tell: (line: () => string) => this.#tell(line),
     };
@@ -415,7 +416,7 @@ export class CowHistory implements Layer {
   #copyOutside(outside: OutsideCopy, engine: CowTarget, world: World): void {
     if (outside.isActive) outside.turn(engine);
     else if ([...this.#expected.values()].every(({ kind }) => kind !== "bulk")) {
-      const expected = this.#take(engine, world, "bulk");
+      const expected = this.#take(engine, world, "bulk", outside.choose(engine));
       const { epoch, name, shows } = expected;
       outside.begin({
         ...{ epoch, name, shows },
@@ -439,7 +440,7 @@ export class CowHistory implements Layer {
     } else if (taken.length > 0) this.#drop(engine, this.#random.pick(taken));
   }
 
-  #take(engine: CowTarget, world: World, kind: PointKind): Expected {
+  #take(engine: CowTarget, world: World, kind: PointKind, passed: readonly BlockRun[] = []): Expected {
     const name = `${kind === "copy" ? "c" : "p"}${++this.#names}`;
     this.#tell(() => `take ${name}`);
     const shows = this.#disk.current.slice();
@@ -451,24 +452,30 @@ export class CowHistory implements Layer {
     };
     this.#expected.set(name, expected);
     this.#asked++;
-    engine.takePoint(kind, name, 0, (result) => {
-      this.#asked--;
-      expected.isAsked = false;
-      this.#tell(() => `taken ${name}: ${typeof result === "number" ? result : "yes"}`);
-      if (typeof result === "number") {
-        if (this.#plan.faults.failures === 0) throw new Error(`point ${name} could not be taken: ${result}`);
-        if (!engine.points.some((point) => point.name === name)) this.#expected.delete(name);
-        return;
-      }
-      if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
-      if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
-      this.reached.points++;
-      if (this.#hold !== undefined) this.reached.pointsHeld++;
-      expected.wasTaken = true;
-      if (expected.state !== "being taken") return;
-      expected.state = "taken";
-      if (kind === "copy") this.#startCopy(engine, name);
-    });
+    engine.takePoint(
+      kind,
+      name,
+      0,
+      (result) => {
+        this.#asked--;
+        expected.isAsked = false;
+        this.#tell(() => `taken ${name}: ${typeof result === "number" ? result : "yes"}`);
+        if (typeof result === "number") {
+          if (this.#plan.faults.failures === 0) throw new Error(`point ${name} could not be taken: ${result}`);
+          if (!engine.points.some((point) => point.name === name)) this.#expected.delete(name);
+          return;
+        }
+        if (expected.underWay.size > 0) throw new Error(`point ${name} was taken before what was under way had ended`);
+        if (result.epoch !== epoch) throw new Error(`point ${name} has epoch ${result.epoch}, not ${epoch}`);
+        this.reached.points++;
+        if (this.#hold !== undefined) this.reached.pointsHeld++;
+        expected.wasTaken = true;
+        if (expected.state !== "being taken") return;
+        expected.state = "taken";
+        if (kind === "copy") this.#startCopy(engine, name);
+      },
+      passed,
+    );
     return expected;
   }
 

@@ -28,6 +28,14 @@ interface Mutant {
 
 const MUTANTS: readonly Mutant[] = [
   {
+    world: "snapshots",
+    name: "a torn catalogue is not cleared",
+    file: "src/targets/cow/catalog-file.ts",
+    from: "    this.#isTorn = isCatalogTorn;",
+    to: "    this.#isTorn = isCatalogTorn && false;",
+    firstSeed: 79_097,
+  },
+  {
     name: "data before record",
     file: "src/targets/record.ts",
     from: "if (this.#record.admits(this.#first(request), this.#last(request))) {",
@@ -301,8 +309,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "what a killed process left in a cache counts as durable",
     file: "src/targets/cow/recovery.ts",
-    from: "  file.sync();\n  const catalog",
-    to: "  const catalog",
+    from: "  file.sync();\n  const { catalog",
+    to: "  const { catalog",
   },
   {
     world: "snapshots",
@@ -338,7 +346,7 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/original-store.ts",
     from: "at < first + length && this.#result === 0;) {",
     to: "at < first + length && (this.#result = 0) === 0;) {",
-    firstSeed: 124600,
+    firstSeed: 40_900,
   },
   {
     world: "snapshots",
@@ -346,7 +354,7 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/cow-target.ts",
     from: "      this.#rescanUntil = this.#mover.taken;\n    }",
     to: "    }",
-    firstSeed: 4400,
+    firstSeed: 19_800,
   },
   {
     world: "snapshots",
@@ -445,7 +453,7 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/cleaner.ts",
     from: "there is no next batch.\n    this.#choose(isShort);",
     to: "there is no next batch.",
-    firstSeed: 9000,
+    firstSeed: 18_000,
   },
   {
     world: "snapshots",
@@ -507,8 +515,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "snapshots",
     name: "a copy passes more than it has copied",
     file: "src/copy/copy-job.ts",
-    from: "    this.#parts.source.pass(offset, length);",
-    to: "    this.#parts.source.pass(offset, length + 1);",
+    from: "    this.#parts.source.pass(this.#rangesOf(segment));",
+    to: "    this.#parts.source.pass(this.#rangesOf(segment.map((run) => ({ first: run.first, end: run.end + 1 }))));",
   },
   {
     world: "snapshots",
@@ -572,6 +580,20 @@ const MUTANTS: readonly Mutant[] = [
     file: "src/targets/cow/differ.ts",
     from: "epoch < from || epoch >= to) continue;",
     to: "epoch < from) continue;",
+  },
+  {
+    world: "bulk",
+    name: "a copy of parts keeps originals of everything",
+    file: "src/targets/cow/cow-target.ts",
+    from: "for (const { first, end } of passed) this.#points.pass(point.epoch, first, end);",
+    to: "",
+  },
+  {
+    world: "bulk",
+    name: "a copy of parts passes the first block of a part",
+    file: "src/targets/cow/cow-target.ts",
+    from: "for (const { first, end } of passed) this.#points.pass(point.epoch, first, end);",
+    to: "for (const { first, end } of passed) this.#points.pass(point.epoch, first, end + 1);",
   },
 ];
 

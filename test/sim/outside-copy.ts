@@ -2,13 +2,15 @@
  * A bulk copy in the simulator: a program outside of the engine reads the volume piece by piece, in an order of its own, while
  * writes go on; then it marks the point; then the originals overwrite what it has read.
  *
- * The oracle: after that its image is exactly what the point was to show, whoever dies in between and whenever. The image
- * itself is on another machine: it survives everything.
+ * The oracle: after that its image is exactly what the point was to show, whoever dies in between and whenever; of a copy of
+ * parts of the volume, in these parts. The image itself is on another machine: it survives everything. And where nobody else
+ * wants originals, and no daemon has died, none are kept outside of the parts.
  */
 import type { CowTarget } from "../../src/targets/cow/cow-target.ts";
+import type { BlockRun } from "../../src/targets/cow/points.ts";
 import type { IoMemory } from "../../src/ublk/io.ts";
 import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
-import type { Random } from "./random.ts";
+import { Random } from "./random.ts";
 import { readStamp, SECTOR_BYTES } from "./stamps.ts";
 
 const PIECE_SECTORS = 16;
@@ -28,6 +30,8 @@ export interface OutsideCopyOptions {
   readonly sectorsPerBlock: number;
   /** Reads may fail, and so may the mark. */
   readonly mayFail: boolean;
+  /** For what the copy is of: it must not disturb what else is drawn. */
+  readonly seed: number;
   /** Of the volume's queue. */
   readonly slot: number;
   readonly tell: (line: () => string) => void;
@@ -36,7 +40,13 @@ export interface OutsideCopyOptions {
 export class OutsideCopy implements Layer {
   readonly #options: OutsideCopyOptions;
   readonly #random: Random;
+  /** For the parts that a copy is of. */
+  readonly #parts: Random;
   readonly #image: Int32Array;
+  /** By block: 1 where the copy is of it. */
+  readonly #isOf: Uint8Array;
+  /** Nobody else wants originals, nor has, since the copy was begun. */
+  #isAlone = false;
   /** First sectors of what has not been read yet, in the order in which it will be. */
   #toRead: number[] = [];
   /** Blocks whose originals have not been laid over the image yet; undefined while they are not known. */
@@ -53,6 +63,8 @@ export class OutsideCopy implements Layer {
     this.#options = options;
     this.#random = random;
     this.#image = new Int32Array(options.sectors);
+    this.#parts = new Random(options.seed ^ 0x9a27);
+    this.#isOf = new Uint8Array(Math.ceil(options.sectors / options.sectorsPerBlock));
   }
 
   get isBusy(): boolean {
@@ -61,6 +73,31 @@ export class OutsideCopy implements Layer {
 
   get isActive(): boolean {
     return this.#point !== undefined;
+  }
+
+  /** What the next copy is of: all of the volume, or parts. Gives the blocks that it is not of. */
+  choose(engine: CowTarget): readonly BlockRun[] {
+    const blocks = this.#isOf.length;
+    this.#isAlone = engine.points.length === 0 && engine.leaving.length === 0 && engine.versions === 0;
+    this.#isOf.fill(1);
+    if (this.#parts.chance(0.5)) return [];
+    this.#isOf.fill(0);
+    for (let parts = 1 + this.#parts.below(3); parts > 0; parts--) {
+      const first = this.#parts.below(blocks);
+      this.#isOf.fill(1, first, first + 1 + this.#parts.below(Math.ceil(blocks / 3)));
+    }
+    return this.#outside();
+  }
+
+  #outside(): BlockRun[] {
+    const runs: { first: number; end: number }[] = [];
+    this.#isOf.forEach((isOf, block) => {
+      const last = runs.at(-1);
+      if (isOf === 1) return;
+      if (last?.end === block) last.end++;
+      else runs.push({ first: block, end: block + 1 });
+    });
+    return runs;
   }
 
   begin(point: CopiedPoint): void {
@@ -86,8 +123,11 @@ export class OutsideCopy implements Layer {
     this.#request = new Request(this.#options.slot, new Uint8Array(memory.buffer), memory.address);
     this.#isBusy = false;
     this.#toOverlay = undefined;
+    this.#isAlone = false;
     if (this.#point === undefined || this.#point.isLost()) return;
     const { epoch, name } = this.#point;
+    // Told again, or not: more is kept then, which does no harm.
+    if (this.#parts.chance(0.5)) engine.pass(epoch, this.#outside());
     const found = engine.points.find((point) => point.epoch === epoch)?.mark ?? 0;
     if (this.#mark !== 0 && found !== this.#mark) throw new Error(`the mark of ${name} is lost: ${found}`);
     this.#mark = found;
@@ -111,6 +151,7 @@ export class OutsideCopy implements Layer {
   /** Some other point is being taken: soon is the best of moments to mark this one. */
   pointIsTaken(): void {
     this.#isHurried = true;
+    this.#isAlone = false;
   }
 
   #read(engine: CowTarget): void {
@@ -139,11 +180,15 @@ export class OutsideCopy implements Layer {
     });
   }
 
-  #findOriginals(engine: CowTarget, { epoch }: CopiedPoint): void {
+  #findOriginals(engine: CowTarget, { epoch, name }: CopiedPoint): void {
     this.#isBusy = true;
     engine.diff(epoch, this.#mark, (blocks) => {
       this.#isBusy = false;
-      this.#toOverlay = [...(blocks ?? [])];
+      const found = [...(blocks ?? [])];
+      const outside = found.find((block) => this.#isOf[block] !== 1);
+      if (this.#isAlone && outside !== undefined)
+        throw new Error(`bulk copy: block ${outside} is kept, but ${name} is not of it`);
+      this.#toOverlay = found.filter((block) => this.#isOf[block] === 1);
     });
   }
 
@@ -175,8 +220,10 @@ export class OutsideCopy implements Layer {
   }
 
   #compare({ epoch, name, shows }: CopiedPoint): void {
-    for (let sector = 0; sector < this.#options.sectors; sector++) {
-      if (this.#image[sector] === shows[sector]) continue;
+    const { sectors, sectorsPerBlock } = this.#options;
+    for (let sector = 0; sector < sectors; sector++) {
+      const isOf = this.#isOf[Math.floor(sector / sectorsPerBlock)] === 1;
+      if (!isOf || this.#image[sector] === shows[sector]) continue;
       throw new Error(
         `bulk copy: the image of ${name} has write ${this.#image[sector]} in sector ${sector}, wanted write ${shows[sector]}`,
       );

@@ -6,8 +6,8 @@
  */
 import { CopyJob, type CopyState, type Ended } from "../../src/copy/copy-job.ts";
 import { COPY_ORDERS } from "../../src/copy/segment-list.ts";
+import type { ByteRange } from "../../src/targets/cow/byte-range.ts";
 import type { CowTarget } from "../../src/targets/cow/cow-target.ts";
-import { Operation, Request } from "../../src/ublk/request.ts";
 import type { Random } from "./random.ts";
 import { readStamp, SECTOR_BYTES } from "./stamps.ts";
 
@@ -96,10 +96,14 @@ export class SimCopy {
     };
     const job = new CopyJob(plan, {
       source: {
-        read: (offset, length, into, ended) => this.#read(engine, offset, length, into, ended),
-        pass: (offset, length) => {
+        read: (ranges, into, ended) => this.#read(engine, ranges, into, ended),
+        pass: (ranges) => {
           const { blockBytes } = engine;
-          engine.pass(this.epoch, offset / blockBytes, Math.ceil((offset + length) / blockBytes));
+          const runs = ranges.map(({ offset, length }) => ({
+            first: offset / blockBytes,
+            end: Math.ceil((offset + length) / blockBytes),
+          }));
+          engine.pass(this.epoch, runs);
         },
         heat: (found) => found(engine.readHeat()),
       },
@@ -127,17 +131,11 @@ export class SimCopy {
     job.start();
   }
 
-  #read(engine: CowTarget, offset: number, length: number, into: SharedArrayBuffer, ended: Ended): void {
-    const request = new Request(0, new Uint8Array(into), 0);
-    request.operation = Operation.READ;
-    request.offset = offset;
-    request.length = length;
+  #read(engine: CowTarget, ranges: readonly ByteRange[], shared: SharedArrayBuffer, ended: Ended): void {
     this.#reading++;
-    request.pass(engine.reader.view(this.epoch), {
-      answered: (_, result) => {
-        this.#reading--;
-        ended(result < 0 ? new Error(`errno ${-result}`) : undefined);
-      },
+    engine.reader.readRanges(this.epoch, ranges, shared, (error) => {
+      this.#reading--;
+      ended(error < 0 ? new Error(`errno ${-error}`) : undefined);
     });
   }
 

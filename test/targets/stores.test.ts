@@ -1,9 +1,10 @@
 /** The targets that keep bytes, on real files of this machine, against a plain array. */
-import { mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, open, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
+import { openFileBacking } from "../../src/targets/file-backing.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { MemoryTarget, memoryLimits } from "../../src/targets/memory.ts";
 import { NullTarget, nullLimits } from "../../src/targets/null.ts";
@@ -181,4 +182,18 @@ test("a store that is open cannot be opened again, by whatever name", async (t) 
   }
   await using again = await openVolume(spec);
   t.is(again.limits.sizeBytes, SIZE);
+});
+
+test("a file nearly as large as its file system lets it be can be a store", async (t) => {
+  const path = join(folder, "large");
+  // The largest that ext4 has, and a little less; another file system has room beyond them as well.
+  for (const sizeBytes of [16 * 2 ** 40 - 4096, 16 * 2 ** 40 - 2 ** 20]) {
+    await writeFile(path, "");
+    await truncate(path, sizeBytes);
+    const options = { path, sizeBytes: null, logicalBlockBytes: BLOCK, readOnly: false, lockWaitMs: 0 };
+    const backing = await openFileBacking(options);
+    t.is(backing.limits.sizeBytes, sizeBytes);
+    await backing.handle.close();
+    await rm(path);
+  }
 });

@@ -55,7 +55,8 @@ const forget = (): Promise<string> =>
   sh("bin/sluice snapshot unexport bulk then && bin/sluice snapshot delete bulk then");
 
 const daemon = new Daemon("bulk");
-test.after.always(() => daemon.end("SIGKILL"));
+const shown = new Daemon("shown");
+test.after.always(() => Promise.all([daemon.end("SIGKILL"), shown.end("SIGKILL")]));
 
 test.serial("a copy by dd of the live device, overlaid, is the volume as it was when it was begun", async (t) => {
   const path = await image("bulk", SIZE);
@@ -83,21 +84,71 @@ test.serial("appended to the copy, the originals make it the volume as it was wh
   await forget();
 });
 
-test.serial("a mark frees the writers: nothing is moved any more", async (t) => {
-  await sh("bin/sluice bulk begin bulk");
-  t.regex((await tried("bin/sluice bulk begin bulk")).output, /has a bulk copy already/);
-  const ask = `curl -s --unix-socket /run/sluice/bulk.sock -d '{"recordBytes":4096}' http://x/v1/bulk/originals`;
-  t.regex(await sh(ask), /not marked yet/);
-  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=1 oflag=direct status=none`);
-  t.is(await originalBytes(), MIB);
-  await sh("bin/sluice bulk mark bulk");
-  t.regex((await tried("bin/sluice bulk mark bulk")).output, /is marked already/);
-  const counted = await moved();
-  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=8 oflag=direct status=none`);
-  t.is(await moved(), counted);
-  t.is(await originalBytes(), MIB);
-  await sh("bin/sluice bulk cancel bulk");
-  t.deepEqual((await sluice<SnapshotList>("snapshot list bulk")).snapshots, []);
-  await until(async () => (await sluice<SnapshotList>("snapshot list bulk")).store.usedBytes === 0);
-  await daemon.end("SIGTERM");
-});
+test.serial(
+  "an appended copy is a volume at once: what was there when it was begun, with a file system that is whole",
+  async (t) => {
+    const checksum = (path: string): Promise<string> => sh(`dd if=${path} bs=1M iflag=direct status=none | sha256sum`);
+    await sh(`mkfs.ext4 -q -F ${daemon.path} && mkdir -p /mnt/bulk && mount ${daemon.path} /mnt/bulk`);
+    await sh(
+      "dd if=/dev/urandom of=/mnt/bulk/kept bs=1M count=4 status=none && sha256sum /mnt/bulk/kept > /dev/shm/kept",
+    );
+    await sh("echo old > /mnt/bulk/changed && umount /mnt/bulk");
+    const begun = await checksum(daemon.path);
+    await sh("bin/sluice bulk begin bulk");
+    await sh(`mount ${daemon.path} /mnt/bulk && echo new > /mnt/bulk/changed && cp /mnt/bulk/kept /mnt/bulk/more`);
+    await sh("dd if=/dev/zero of=/mnt/bulk/kept bs=1M count=4 status=none && umount /mnt/bulk");
+    await rm(IMAGE, { force: true });
+    await copy(daemon.path, "count=40");
+    await sh(`bin/sluice bulk finish bulk --append ${IMAGE} --record 16KiB`);
+    await configure("shown", `target = "appended"\npath = "${IMAGE}"`);
+    t.regex(await sh("bin/sluice check shown"), /bulk as it was at .* originals: \d+ bytes in \d+ runs/);
+    await shown.start();
+    t.is(await checksum(shown.path), begun);
+    // It outlives its daemon like every volume, and stays what it was.
+    await shown.end("SIGKILL");
+    await shown.start();
+    t.regex(shown.output, /recovered/);
+    await sh(`e2fsck -fn ${shown.path} && mount -o ro ${shown.path} /mnt/bulk && sha256sum --check /dev/shm/kept`);
+    t.is(await sh("cat /mnt/bulk/changed"), "old\n");
+    t.is((await tried("test -e /mnt/bulk/more")).code, 1);
+    await sh("umount /mnt/bulk");
+    t.not((await tried(`dd if=/dev/zero of=${shown.path} bs=4k count=1 oflag=direct`)).code, 0);
+    await shown.end("SIGTERM");
+    await sh(`truncate --size=-1 ${IMAGE}`);
+    t.regex((await tried("bin/sluice check shown")).output, /has no originals at its end/);
+  },
+);
+
+test.serial(
+  "what a copy is not of costs nothing, and a mark frees the writers: nothing is moved any more",
+  async (t) => {
+    const ranges = [{ offset: 0, length: MIB }];
+    t.deepEqual((await sluice<BulkStatus>("bulk begin bulk --range 0+1MiB")).ranges, ranges);
+    t.regex((await tried("bin/sluice bulk begin bulk")).output, /has a bulk copy already/);
+    const ask = `curl -s --unix-socket /run/sluice/bulk.sock -d '{"recordBytes":4096}' http://x/v1/bulk/originals`;
+    t.regex(await sh(ask), /not marked yet/);
+    await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=1 oflag=direct status=none`);
+    t.is(await originalBytes(), MIB);
+    // The copy is of the first part alone: nothing is moved of the rest, by the next daemon neither.
+    const outside = (part: string): Promise<string> =>
+      sh(`dd if=/dev/urandom of=${daemon.path} bs=1M ${part} oflag=direct status=none`);
+    const kept = await moved();
+    await outside("seek=1 count=4");
+    t.is(await moved(), kept);
+    await daemon.end("SIGKILL");
+    await daemon.start();
+    await outside("seek=5 count=4");
+    t.is(await moved(), 0);
+    t.like(await sluice<BulkStatus>("bulk status bulk"), { ranges, originalBytes: MIB });
+    await sh("bin/sluice bulk mark bulk");
+    t.regex((await tried("bin/sluice bulk mark bulk")).output, /is marked already/);
+    const counted = await moved();
+    await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=8 oflag=direct status=none`);
+    t.is(await moved(), counted);
+    t.is(await originalBytes(), MIB);
+    await sh("bin/sluice bulk cancel bulk");
+    t.deepEqual((await sluice<SnapshotList>("snapshot list bulk")).snapshots, []);
+    await until(async () => (await sluice<SnapshotList>("snapshot list bulk")).store.usedBytes === 0);
+    await daemon.end("SIGTERM");
+  },
+);

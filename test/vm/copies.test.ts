@@ -21,6 +21,15 @@ const job = async (volume: string, name = "copy-1"): Promise<CopyRow> => {
   return found;
 };
 
+/** So slow that no job ends by itself, however long commands take. */
+const SLOWLY = "--segment 64KiB --limit 16KiB";
+/** Waits until something that a slow job has copied is durable, which a pause makes it; the job goes on. */
+async function copyPartly(volume: string): Promise<void> {
+  await sh(`bin/sluice copy pause ${volume} copy-1`);
+  await until(async () => (await job(volume)).copiedBytes > 0);
+  await sh(`bin/sluice copy resume ${volume} copy-1`);
+}
+
 /** A device over the second disk, whose table can be changed under it. */
 async function mapped(table: string): Promise<string> {
   await sh("modprobe dm_mod");
@@ -46,19 +55,17 @@ test.serial("a copy is of the moment it began, under load, over SIGKILL of the d
   const { daemon, path } = await volume("copied");
   const before = await hash(path);
   const file = "/var/tmp/copied.img";
-  const begun = await sluice<CopyRow>(
-    `copy start copied ${file} /dev/vdb --segment 64KiB --order hot-first --limit 256KiB`,
-  );
+  const begun = await sluice<CopyRow>(`copy start copied ${file} /dev/vdb ${SLOWLY} --order hot-first`);
   t.like(begun, { name: "copy-1", state: "running", destinations: [file, "/dev/vdb"], volumeBytes: SIZE });
   const load = new VerifiedLoad(daemon.path);
-  await until(async () => (await job("copied")).copiedBytes > 0);
+  await copyPartly("copied");
   await daemon.end("SIGKILL");
   await daemon.start();
   t.regex(daemon.output, /Copy job copy-1 goes on/);
   const resumed = await job("copied");
   t.true(resumed.copiedBytes > 0 && resumed.copiedBytes < SIZE, "it neither began anew nor is it done");
-  await until(async () => (await job("copied")).copiedBytes > resumed.copiedBytes);
   await sh("bin/sluice copy pause copied copy-1");
+  await until(async () => (await job("copied")).copiedBytes > resumed.copiedBytes);
   t.true((await load.stop()) > 0);
   t.not(await hash(path), before);
   await daemon.end("SIGTERM");
@@ -86,22 +93,23 @@ test.serial("a destination that stands still, or fails, keeps nobody waiting", a
   const { daemon, path } = await volume("patient");
   const before = await hash(path);
   const device = await mapped(WHOLE);
-  await sh(`bin/sluice copy start patient ${device} --segment 64KiB --limit 256KiB`);
-  await until(async () => (await job("patient")).copiedBytes > 0);
+  await sh(`bin/sluice copy start patient ${device} ${SLOWLY}`);
+  await copyPartly("patient");
   await sh("dmsetup suspend --nolockfs --noflush fickle");
   // All of the volume is written, flushed and read meanwhile, and the daemon answers.
   await sh(`dd if=/dev/urandom of=${daemon.path} bs=64k oflag=direct conv=fsync`).catch(() => undefined);
   t.not(await hash(path), before);
   t.true((await job("patient")).copiedBytes < SIZE);
-  // It wakes up to a device that fails.
+  // It wakes up to a device that fails, which is seen when something is made durable there.
   await sh(`dmsetup load fickle --table '${BROKEN}' && dmsetup resume fickle`);
+  await sh("bin/sluice copy limit patient copy-1 none");
   await until(async () => (await job("patient")).state === "failed");
   t.regex(String((await job("patient")).error), /\/dev\/mapper\/fickle/);
   t.regex((await tried("bin/sluice copy watch patient copy-1")).output, /has failed/);
   await sh(
     `dmsetup suspend --nolockfs --noflush fickle; dmsetup load fickle --table '${WHOLE}' && dmsetup resume fickle`,
   );
-  await sh("bin/sluice copy limit patient copy-1 none && bin/sluice copy resume patient copy-1");
+  await sh("bin/sluice copy resume patient copy-1");
   t.regex((await watch("patient")).stdout, /complete/);
   t.is(await hash(device), before);
   await daemon.end("SIGTERM");
@@ -142,15 +150,15 @@ test.serial("staged jobs begin as one; what cannot be is refused, and changes no
   );
   t.is(await hash("/var/tmp/c.img"), before);
   t.deepEqual(await sluice<CopyRow[]>("copy list staged"), []);
-  await sh("bin/sluice copy start staged /var/tmp/d.stream --stream --record 64KiB --limit 512KiB");
-  await until(async () => (await job("staged")).copiedBytes > 0);
+  await sh("bin/sluice copy start staged /var/tmp/d.stream --stream --record 64KiB --limit 16KiB");
+  await copyPartly("staged");
   await daemon.end("SIGKILL");
   await daemon.start();
   await sh("bin/sluice copy limit staged copy-1 none && bin/sluice copy watch staged copy-1");
   await sh("bin/sluice copy restore /var/tmp/d.stream /var/tmp/d.img");
   t.is(await hash("/var/tmp/d.img"), before);
   await sh("bin/sluice copy cancel staged copy-1");
-  await sh("bin/sluice copy start staged /var/tmp/b.img --limit 1MiB && bin/sluice copy pause staged copy-1");
+  await sh("bin/sluice copy start staged /var/tmp/b.img --limit 16KiB && bin/sluice copy pause staged copy-1");
   t.is((await job("staged")).state, "paused");
   await sh("bin/sluice copy cancel staged copy-1");
   t.deepEqual(await sluice<CopyRow[]>("copy list staged"), []);

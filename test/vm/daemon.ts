@@ -40,7 +40,8 @@ export class Daemon {
 
   /** Starts the process without waiting for it. */
   spawn(): Promise<void> {
-    const child = owned(spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] }));
+    const child = spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] });
+    owned(child, () => this.output);
     this.#child = child;
     this.#ended = once(child, "exit");
     this.output = "";

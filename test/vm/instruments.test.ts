@@ -1,3 +1,4 @@
+// vm-kernel: 7.2
 /** The instruments as ordinary targets, read-only volumes, and handlers that promise. */
 import { readFile, rm } from "node:fs/promises";
 import test from "ava";

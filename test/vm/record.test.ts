@@ -1,4 +1,5 @@
 // vm: --pmem 128M --disk 256M
+// vm-kernel: 6.12
 /** Volumes with a predictive record, on persistent memory (emulated, with DAX) and on an ordinary disk. */
 import test from "ava";
 import type { NvramInspection } from "../../src/cli/nvram.ts";

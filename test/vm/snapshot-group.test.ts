@@ -1,10 +1,12 @@
 // vm: --disk 64M --disk 64M
 // vm-kernel: 7.2
-/** Snapshots of several volumes at one instant, under a writer that writes to one only after the other has answered. */
+/** Snapshots and copies of several volumes at one instant, under a writer that writes to one only after the other has answered. */
 import { constants } from "node:fs";
-import { chmod, open, readFile, writeFile } from "node:fs/promises";
+import { access, chmod, open, readFile, writeFile } from "node:fs/promises";
 import test from "ava";
-import { ask, askSnapshots } from "../../src/control/client.ts";
+import { ask, askCopies, askCopyCancel, askSnapshots } from "../../src/control/client.ts";
+import type { CopyGroupRow } from "../../src/control/copy-group.ts";
+import type { GroupRow } from "../../src/control/snapshot-group.ts";
 import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
 import { codeOf } from "../../src/ublk/errors.ts";
 import { configure, Daemon } from "./daemon.ts";
@@ -62,18 +64,22 @@ class Counter {
 /** The number that a snapshot of a volume shows. */
 async function shown(volume: string, snapshot: string): Promise<number> {
   const { device } = await sluice<SnapshotRow>(`snapshot export ${volume} ${snapshot}`);
-  const file = await open(String(device));
-  const { buffer } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
-  await file.close();
+  const number = await numberIn(String(device));
   await sh(`bin/sluice snapshot unexport ${volume} ${snapshot}`);
+  return number;
+}
+
+async function numberIn(path: string): Promise<number> {
+  await using file = await open(path);
+  const { buffer } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
   return buffer.readDoubleLE();
 }
 
 /** Where a guest is too slow for the deadline, that is no fault: tries again. */
-async function takeBoth(snapshot: string): Promise<readonly (SnapshotRow & { volume: string })[]> {
+async function takeBoth<Row>(words: string): Promise<readonly Row[]> {
   for (;;) {
-    const { code, output } = await tried(`bin/sluice snapshot create one,other ${snapshot} --json`);
-    if (code === 0) return JSON.parse(output) as readonly (SnapshotRow & { volume: string })[];
+    const { code, output } = await tried(`bin/sluice ${words} --json`);
+    if (code === 0) return JSON.parse(output) as readonly Row[];
     if (!/was not asked to go on in time/.test(output)) throw new Error(output);
   }
 }
@@ -97,7 +103,7 @@ test.serial("two volumes at one instant: the later write is never there without 
   await counter.goesOn();
   let before = 0;
   for (const snapshot of ["s1", "s2", "s3"]) {
-    const rows = await takeBoth(snapshot);
+    const rows = await takeBoth<GroupRow>(`snapshot create one,other ${snapshot}`);
     t.deepEqual(
       rows.map(({ volume, name, state }) => [volume, name, state]),
       [
@@ -112,6 +118,33 @@ test.serial("two volumes at one instant: the later write is never there without 
     before = one;
     await counter.goesOn();
   }
+
+  // Copies: what is at their destinations is of one instant, too.
+  const folder = "/var/tmp/night";
+  const jobs = await takeBoth<CopyGroupRow>(`copy start one,other ${folder}/`);
+  t.deepEqual(
+    jobs.map(({ volume, name, destinations }) => [volume, name, destinations]),
+    [
+      ["one", "copy-1", [`${folder}/one.img`]],
+      ["other", "copy-1", [`${folder}/other.img`]],
+    ],
+  );
+  t.is(jobs[0]?.created, jobs[1]?.created);
+  for (const volume of ["one", "other"]) {
+    await until(async () => (await askCopies(volume))[0]?.state === "complete");
+  }
+  const [one, other] = [await numberIn(`${folder}/one.img`), await numberIn(`${folder}/other.img`)];
+  t.true(other <= one && one <= other + 1, `the copies have ${one} and ${other}`);
+  t.true(one > before && one <= counter.last + 1, `${one} of ${counter.last}, after ${before}`);
+  await askCopyCancel("one", "copy-1");
+  await sh(`rm -r ${folder}`);
+  t.regex(
+    (await tried(`bin/sluice copy start one,other ${folder}/ --as copy-1`)).output,
+    /No copy job "copy-1": Volume other has a copy job "copy-1" already/,
+  );
+  await t.throwsAsync(access(folder), { code: "ENOENT" });
+  t.deepEqual(await askCopies("one"), []);
+  await counter.goesOn();
 
   // Where one cannot, none has it, and none is held back.
   await sh("bin/sluice snapshot create other s4");
@@ -131,7 +164,7 @@ test.serial("two volumes at one instant: the later write is never there without 
   await sh(`touch ${HOOK}.refuse`);
   t.regex(
     (await tried("bin/sluice snapshot create one s5")).output,
-    /"\/tmp\/freeze freeze one" ended with 1: no snapsh/,
+    /"\/tmp\/freeze freeze one" ended with 1: nothing is taken/,
   );
   t.regex(
     (await tried("bin/sluice snapshot create other,one s5")).output,
@@ -153,15 +186,15 @@ test.serial("two volumes at one instant: the later write is never there without 
       }
       return ticket !== "";
     });
-    await ask("one", "POST", "/v1/snapshots/hold", { ticket });
+    await ask("one", "POST", "/v1/group/hold", { ticket });
     await until(async () => (await askSnapshots("one")).store.counts.holding === 1);
     return ticket;
   };
   const late = await hold();
   await t.throwsAsync(ask("one", "POST", "/v1/snapshots/create", { name: "s6" }), { code: "EBUSY" });
   await counter.goesOn();
-  t.regex(daemons.one.output, /Snapshot s6: nothing was asked for 10 s; the volume goes on without it/);
-  await t.throwsAsync(ask("one", "POST", "/v1/snapshots/take", { ticket: late }), { code: "EEXPIRED" });
+  t.regex(daemons.one.output, /Snapshot "s6": nothing was asked for 10 s; the volume goes on without it/);
+  await t.throwsAsync(ask("one", "POST", "/v1/group/take", { ticket: late, createdMs: 0 }), { code: "EEXPIRED" });
 
   const lost = await hold();
   await daemons.one.end("SIGKILL");
@@ -169,7 +202,7 @@ test.serial("two volumes at one instant: the later write is never there without 
   await daemons.one.start();
   await counter.goesOn();
   t.deepEqual((await frozen()).slice(calls.length + 4), ["freeze one", "thaw one", "freeze one", "thaw one"]);
-  await t.throwsAsync(ask("one", "POST", "/v1/snapshots/take", { ticket: lost }), { code: "EEXPIRED" });
+  await t.throwsAsync(ask("one", "POST", "/v1/group/take", { ticket: lost, createdMs: 0 }), { code: "EEXPIRED" });
   await counter.stop();
   await daemons.one.end("SIGTERM");
   await daemons.other.end("SIGTERM");

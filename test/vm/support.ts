@@ -92,9 +92,8 @@ export class Server implements AsyncDisposable {
 
   /** Starts the process; resolves when it has said `line`: "ready" (default), or "added". */
   async start(line: "ready" | "added" = "ready"): Promise<this> {
-    const child = owned(
-      spawn(process.execPath, [SERVER, JSON.stringify(this.#spec)], { stdio: ["ignore", "pipe", "pipe"] }),
-    );
+    const child = spawn(process.execPath, [SERVER, JSON.stringify(this.#spec)], { stdio: ["ignore", "pipe", "pipe"] });
+    owned(child, () => this.stderr);
     this.#child = child;
     this.#ended = once(child, "exit");
     this.stderr = "";
@@ -144,7 +143,8 @@ export class VerifiedLoad {
 
   constructor(path: string, options: readonly string[] = []) {
     const job = ["--name=load", `--filename=${path}`, "--output-format=json", ...LOAD, ...options];
-    const child = owned(spawn("fio", job, { stdio: ["ignore", "pipe", "pipe"] }));
+    const child = spawn("fio", job, { stdio: ["ignore", "pipe", "pipe"] });
+    owned(child, () => this.#output);
     this.#child = child;
     child.stdout.setEncoding("utf8").on("data", (text: string) => (this.#output += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (this.#output += text));

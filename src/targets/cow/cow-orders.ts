@@ -2,15 +2,23 @@
  * What the owner of a volume asks of its copy-on-write, and is answered. Crosses between threads (Device.order).
  */
 import { ERRNO } from "../../ublk/errors.ts";
-import { Operation, Request } from "../../ublk/request.ts";
 import type { Point, PointKind } from "./catalog.ts";
+import type { ByteRange } from "./byte-range.ts";
 import type { CowTarget } from "./cow-target.ts";
 import type { HeatMap } from "./heat.ts";
+import type { BlockRun } from "./points.ts";
 import type { ViewServers } from "./view-server.ts";
 
 export type CowOrder =
   | { readonly kind: "list" }
-  | { readonly kind: "take"; readonly point: PointKind; readonly name: string; readonly createdMs: number }
+  | {
+      readonly kind: "take";
+      readonly point: PointKind;
+      readonly name: string;
+      readonly createdMs: number;
+      /** Blocks that the copy of the point never reads: see "pass". */
+      readonly passed?: readonly BlockRun[];
+    }
   /** Nothing but reads goes on between the two. */
   | { readonly kind: "hold" }
   | { readonly kind: "release" }
@@ -18,16 +26,15 @@ export type CowOrder =
   | { readonly kind: "drop"; readonly epoch: number }
   /** `to` is Infinity for now. */
   | { readonly kind: "diff"; readonly from: number; readonly to: number }
-  /** Reads a part of what a point shows into shared memory. */
+  /** Reads parts of what a point shows into shared memory, one behind the other. */
   | {
       readonly kind: "read";
       readonly epoch: number;
-      readonly offset: number;
-      readonly length: number;
+      readonly ranges: readonly ByteRange[];
       readonly shared: SharedArrayBuffer;
     }
   /** The copy of a point never reads these blocks again: CowTarget.pass. */
-  | { readonly kind: "pass"; readonly epoch: number; readonly first: number; readonly end: number }
+  | { readonly kind: "pass"; readonly epoch: number; readonly runs: readonly BlockRun[] }
   | { readonly kind: "heat" }
   /** Serves a point to the thread of another device. */
   | { readonly kind: "attach"; readonly epoch: number; readonly view: ViewBridge }
@@ -64,10 +71,16 @@ export function obeyCow(
       list();
       break;
     case "take":
-      cow.takePoint(order.point, order.name, order.createdMs, (result) => {
-        if (typeof result === "number") answer({ error: result });
-        else answer({ points: [result] });
-      });
+      cow.takePoint(
+        order.point,
+        order.name,
+        order.createdMs,
+        (result) => {
+          if (typeof result === "number") answer({ error: result });
+          else answer({ points: [result] });
+        },
+        order.passed,
+      );
       break;
     case "mark":
       cow.markPoint(order.epoch, (result) => {
@@ -93,10 +106,12 @@ export function obeyCow(
       cow.diff(order.from, order.to, (blocks) => answer(blocks === null ? { error: -ERRNO.ENOENT } : { blocks }));
       break;
     case "read":
-      readPoint(cow, order, answer);
+      cow.reader.readRanges(order.epoch, order.ranges, order.shared, (error) => {
+        answer(error < 0 ? { error } : { points: [] });
+      });
       break;
     case "pass":
-      cow.pass(order.epoch, order.first, order.end);
+      cow.pass(order.epoch, order.runs);
       list();
       break;
     case "heat":
@@ -113,18 +128,4 @@ export function obeyCow(
       list();
       break;
   }
-}
-
-/** The reader copies into the request's buffer: it needs no address. */
-function readPoint(
-  cow: CowTarget,
-  { epoch, offset, length, shared }: CowOrder & { kind: "read" },
-  answer: (answer: CowAnswer) => void,
-): void {
-  const request = new Request(0, new Uint8Array(shared), 0);
-  request.operation = Operation.READ;
-  request.offset = offset;
-  request.length = length;
-  const layer = { answered: (_: Request, result: number) => answer(result < 0 ? { error: result } : { points: [] }) };
-  request.pass(cow.reader.view(epoch), layer);
 }

@@ -22,7 +22,7 @@ import { APPENDS, Mover } from "./mover.ts";
 import { FROM_VOLUME, LAST_EPOCH } from "./moves.ts";
 import { OriginalStore } from "./original-store.ts";
 import { PointReader } from "./point-reader.ts";
-import { Points } from "./points.ts";
+import { Points, type BlockRun } from "./points.ts";
 import type { RecoveredStore, TornEntry } from "./recovery.ts";
 import { Sweeper } from "./sweeper.ts";
 import type { Tuning } from "./tuning.ts";
@@ -126,7 +126,7 @@ export class CowTarget implements Target, Layer {
     this.#blocksPerByte = 1 / blockBytes;
     this.#points = new Points(recovered.catalog.points, recovered.lastEpoch, Math.ceil(volumeBytes / blockBytes));
     this.#store = new OriginalStore(layout, salt, context.ring, file, recovered);
-    this.#catalog = new CatalogFile(this.#points, recovered.catalog.sequence, layout, salt, context.ring, file);
+    this.#catalog = new CatalogFile(this.#points, recovered, layout, salt, context.ring, file);
     const parts = { store: this.#store, map: this.#map, points: this.#points, next, volumeBytes, tuning, counts };
     this.#mover = new Mover({ ...parts, firstSlot: context.depth }, context);
     this.reader = new PointReader({ ...parts, firstSlot: context.depth + APPENDS * tuning.groupBlocks }, context);
@@ -373,15 +373,22 @@ export class CowTarget implements Target, Layer {
 
   /**
    * Takes a point of this very moment. `done` is called when it is durable, together with all that it shows, with the point;
-   * or with a negative errno: then there is none.
+   * or with a negative errno: then there is none. What is `passed` no originals are kept of, from this very moment on (see `pass`).
    */
-  takePoint(kind: PointKind, name: string, createdMs: number, done: (result: Point | number) => void): void {
+  takePoint(
+    kind: PointKind,
+    name: string,
+    createdMs: number,
+    done: (result: Point | number) => void,
+    passed: readonly BlockRun[] = [],
+  ): void {
     if (this.#isFailed) {
       done(-ERRNO.EIO);
       return;
     }
     const { volumeBytes } = this.#setup;
     const point = this.#points.add({ kind, name, createdMs, volumeBytes, state: "valid", mark: 0 });
+    for (const { first, end } of passed) this.#points.pass(point.epoch, first, end);
     this.#takenEpoch = point.epoch;
     // Held writes have not been passed on: they come after it, and their blocks may have to be moved again.
     for (let index = 0; index < this.#held.count; index++) {
@@ -475,13 +482,15 @@ export class CowTarget implements Target, Layer {
   }
 
   /**
-   * The copy of a point has passed the blocks from `first` to before `end`, and will never read them again, not after a crash
-   * either: no originals of them are kept for it any more. To be told anew after each start.
+   * The copy of a point has passed these blocks, and will never read them again, not after a crash either: no originals of
+   * them are kept for it any more. To be told anew after each start.
    */
-  pass(epoch: number, first: number, end: number): void {
+  pass(epoch: number, runs: readonly BlockRun[]): void {
     if (!this.#points.isKept(epoch)) return;
-    this.#points.pass(epoch, first, end);
-    this.#sweeper.sweepBlocks(first, end);
+    for (const { first, end } of runs) {
+      this.#points.pass(epoch, first, end);
+      this.#sweeper.sweepBlocks(first, end);
+    }
     this.#release();
   }
 

@@ -96,8 +96,9 @@ export class HeldWrites {
   #goOn(request: Request, index: number, go: (request: Request) => void): void {
     if (request.operation === Operation.FLUSH) this.#flushes--;
     this.#wentAt[request.slot] = ++this.#ticket;
-    this.#requests.copyWithin(index, index + 1, this.#count);
     this.#count--;
+    // By hand: the engine's own copying is many times slower for so few.
+    for (let at = index; at < this.#count; at++) this.#requests[at] = this.#requests[at + 1] as Request;
     if (index < this.taken) this.taken--;
     go(request);
   }

@@ -10,6 +10,7 @@ import { ERRNO } from "../../ublk/errors.ts";
 import type { CompletionHandler, Io, IoMemory } from "../../ublk/io.ts";
 import { Operation, Request, type Layer, type Submission } from "../../ublk/request.ts";
 import type { Target, TargetContext } from "../../ublk/target.ts";
+import type { ByteRange } from "./byte-range.ts";
 import type { OriginalStore } from "./original-store.ts";
 import type { Points } from "./points.ts";
 import { ENTRY_FLAG } from "./table-sector.ts";
@@ -92,6 +93,35 @@ export class PointReader implements Layer, CompletionHandler {
   /** The volume as it was at a point; read-only. Requests in it are within the size that it had then. */
   view(epoch: number): Target {
     return { submit: (request) => this.#submit(request, epoch) };
+  }
+
+  /**
+   * Reads what a point shows in some ranges into shared memory, one behind the other. `done` is called with 0 or a negative
+   * errno.
+   */
+  readRanges(
+    epoch: number,
+    ranges: readonly ByteRange[],
+    into: SharedArrayBuffer,
+    done: (error: number) => void,
+  ): void {
+    const view = this.view(epoch);
+    let missing = ranges.length;
+    let error = 0;
+    const answered = (_: Request, result: number): void => {
+      if (result < 0) error = result;
+      if (--missing === 0) done(error);
+    };
+    let at = 0;
+    for (const { offset, length } of ranges) {
+      // Bytes are copied into the request's buffer: it needs no address.
+      const request = new Request(0, new Uint8Array(into, at, length), 0);
+      request.operation = Operation.READ;
+      request.offset = offset;
+      request.length = length;
+      request.pass(view, { answered });
+      at += length;
+    }
   }
 
   #submit(request: Request, epoch: number): void {

@@ -2,6 +2,12 @@
 import type { Point, PointState } from "./catalog.ts";
 import { Passed } from "./passed.ts";
 
+/** Blocks from `first` to before `end`. */
+export interface BlockRun {
+  readonly first: number;
+  readonly end: number;
+}
+
 export class Points {
   /** In the order of their epochs. */
   #all: Point[];

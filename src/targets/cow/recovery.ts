@@ -30,6 +30,8 @@ export interface RecoveredStore {
   readonly map: VersionMap;
   readonly segments: Segments;
   readonly catalog: CatalogContent;
+  /** The area that the next catalogue goes to may hold part of one that was never told of. */
+  readonly isCatalogTorn: boolean;
   /** The last that was given out: points or originals have it. */
   readonly lastEpoch: number;
   /** Segments up to this sequence are known to be whole. */
@@ -55,14 +57,21 @@ export function readSuperblock(file: ByteStorage): Superblock {
   return newest;
 }
 
-function readCatalog(file: ByteStorage, layout: Layout, salt: number): CatalogContent {
+function readCatalog(
+  file: ByteStorage,
+  layout: Layout,
+  salt: number,
+): Pick<RecoveredStore, "catalog" | "isCatalogTorn"> {
   let newest: CatalogContent | undefined;
+  let whole = 0;
   for (const area of [0, 1]) {
     const content = decodeCatalog(file.read(layout.catalogOffset(area), layout.geometry.catalogBytes), salt);
-    if (content !== undefined && (newest === undefined || content.sequence > newest.sequence)) newest = content;
+    if (content === undefined) continue;
+    whole++;
+    if (newest === undefined || content.sequence > newest.sequence) newest = content;
   }
   if (newest === undefined) throw new UblkError("ESTORE", "it has no whole catalogue: it is damaged");
-  return newest;
+  return { catalog: newest, isCatalogTorn: whole < 2 };
 }
 
 /** What a segment's table says. */
@@ -120,7 +129,7 @@ function readTable(file: ByteStorage, layout: Layout, salt: number, segment: num
 /** Reads all of a store. Throws ESTORE. */
 export function recoverStore(file: ByteStorage, layout: Layout, salt: number): RecoveredStore {
   file.sync();
-  const catalog = readCatalog(file, layout, salt);
+  const { catalog, isCatalogTorn } = readCatalog(file, layout, salt);
   const tables: SegmentTable[] = [];
   const sequences = new Uint32Array(layout.geometry.segments);
   for (let segment = 0; segment < layout.geometry.segments; segment++) {
@@ -140,6 +149,7 @@ export function recoverStore(file: ByteStorage, layout: Layout, salt: number): R
     map,
     segments: segmentsOf(map, layout, sequences),
     catalog,
+    isCatalogTorn,
     lastEpoch: lastEpochs.reduce((most, epoch) => Math.max(most, epoch), catalog.lastEpoch),
     settled,
     entriesBefore: tables.at(-1)?.entries ?? 0,

@@ -10,6 +10,8 @@ import { NONE, type VersionMap } from "./version-map.ts";
 
 /** Buckets of the map looked at in one turn; each has about one version. */
 const BUCKETS_PER_TURN = 256;
+/** Of passed blocks: as many as the largest segment of a copy has. */
+const BLOCKS_AT_ONCE = 65_536;
 
 export class Sweeper implements CompletionHandler {
   readonly #map: VersionMap;
@@ -62,8 +64,12 @@ export class Sweeper implements CompletionHandler {
     }
   }
 
-  /** Looks at the versions of some blocks at once. */
+  /** Looks at the versions of some blocks at once; where there are too many for one call, at everything by and by. */
   sweepBlocks(first: number, end: number): void {
+    if (end - first > BLOCKS_AT_ONCE) {
+      this.start();
+      return;
+    }
     const map = this.#map;
     for (let block = first; block < end; block++) {
       for (let version = map.newest(block), next; version !== NONE; version = next) {

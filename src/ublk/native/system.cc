@@ -101,7 +101,10 @@ Napi::Value canAllocate(const Napi::CallbackInfo& info) {
   if (fallocate(static_cast<int>(fd), static_cast<int>(mode), offset, 4096) == 0) {
     return Napi::Boolean::New(info.Env(), true);
   }
-  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) return Napi::Boolean::New(info.Env(), false);
+  // EFBIG: the file system has no file that large.
+  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == EFBIG) {
+    return Napi::Boolean::New(info.Env(), false);
+  }
   return throwErrno(info.Env(), "fallocate");
 }
 

@@ -1,29 +1,42 @@
 /**
  * Takes a stream record after record, and says of each what it holds, or of the first one that is wrong what is wrong with it.
  *
- * Invariant: nothing of a record is given before all of it has been checked. After a fault the records before it stay whole: a
- * transfer goes on at that record.
+ * Invariant: nothing of a record is given before it has been checked: all of it, or its control data where they alone are
+ * taken. After a fault the records before it stay whole: a transfer goes on at that record.
  */
 import { crc32 } from "node:zlib";
+import type { ByteRange } from "./cow/byte-range.ts";
 import { UblkError } from "../ublk/errors.ts";
 import {
   CONTROL_BYTES,
   decodeEnd,
   decodeHeader,
+  decodeParts,
   decodeStart,
   decodeTrailer,
   isRecordSize,
+  PART_BYTES,
   PAYLOAD_AT,
   payloadMax,
   RECORD_KIND,
   type RecordHeader,
+  type RecordTrailer,
   type StreamStart,
 } from "./stream-format.ts";
 
+/** A part of a volume, and where in the record its bytes begin. */
+export interface PlacedPart extends ByteRange {
+  readonly recordOffset: number;
+}
+
+/** Its bytes are the record's own memory. */
+export interface StreamPart extends PlacedPart {
+  readonly bytes: Uint8Array;
+}
+
 export type StreamRecord =
   | { readonly kind: "start"; readonly start: StreamStart }
-  /** The payload is the record's own memory. */
-  | { readonly kind: "data"; readonly offset: number; readonly payload: Uint8Array }
+  | { readonly kind: "data"; readonly parts: readonly StreamPart[] }
   | { readonly kind: "end"; readonly records: number; readonly payloadBytes: number };
 
 /** The size of the records of a stream, by its first 256 bytes. Throws ESTREAM, EVERSION. */
@@ -74,14 +87,39 @@ export class StreamReader {
     if (record.length !== this.recordBytes) {
       throw this.#fault(`it is cut: ${record.length} bytes of ${this.recordBytes} are there`);
     }
-    const header = decodeHeader(record.subarray(0, CONTROL_BYTES));
-    if (header === undefined) throw this.#fault("its header is damaged");
-    this.#checkPlace(header);
-    this.#checkTrailer(header, record);
-    if (header.length > payloadMax(this.recordBytes)) throw this.#fault(`it has no room for ${header.length} bytes`);
-    const taken = this.#decode(header, record.subarray(PAYLOAD_AT, PAYLOAD_AT + header.length));
+    const header = this.#checkHeader(record.subarray(0, CONTROL_BYTES));
+    const tail = record.subarray(record.length - tailBytesOf(header));
+    const { payloadChecksum } = this.#checkTrailer(header, tail);
+    if (payloadChecksum !== crc32(record.subarray(PAYLOAD_AT, record.length - CONTROL_BYTES))) {
+      throw this.#fault("its data are damaged");
+    }
+    const taken = this.#decode(header, tail, record);
     this.#whole++;
     return taken;
+  }
+
+  /**
+   * Checks the next record, a data record, by its control data alone: its first 256 bytes, and of its last so many as `readTail`
+   * is asked for. Throws ESTREAM, and EVERSION for another format.
+   */
+  takeControl(headerBytes: Uint8Array, readTail: (bytes: number) => Uint8Array): PlacedPart[] {
+    const header = this.#checkHeader(headerBytes);
+    if (header.kind !== RECORD_KIND.DATA) throw this.#fault(`a record of kind ${header.kind} has no place here`);
+    const tail = readTail(tailBytesOf(header));
+    this.#checkTrailer(header, tail);
+    const parts = this.#partsOf(header, tail);
+    this.#whole++;
+    return parts;
+  }
+
+  #checkHeader(bytes: Uint8Array): RecordHeader {
+    const header = decodeHeader(bytes);
+    if (header === undefined) throw this.#fault("its header is damaged");
+    this.#checkPlace(header);
+    if (header.length + header.parts * PART_BYTES > payloadMax(this.recordBytes)) {
+      throw this.#fault(`it has no room for ${header.length} bytes in ${header.parts} parts`);
+    }
+    return header;
   }
 
   /** Nothing more will come. Throws ESTREAM where the end record has not come. */
@@ -106,9 +144,8 @@ export class StreamReader {
       throw this.#fault(`a record of kind ${kind} has no place here`);
   }
 
-  #checkTrailer({ kind, stream, sequence }: RecordHeader, record: Uint8Array): void {
-    const trailerAt = record.length - CONTROL_BYTES;
-    const trailer = decodeTrailer(record.subarray(trailerAt));
+  #checkTrailer({ kind, stream, sequence }: RecordHeader, tail: Uint8Array): RecordTrailer {
+    const trailer = decodeTrailer(tail.subarray(tail.length - CONTROL_BYTES));
     if (trailer === undefined) throw this.#fault("its trailer is damaged");
     const isItsOwn =
       trailer.sequence === sequence &&
@@ -116,12 +153,12 @@ export class StreamReader {
       trailer.recordBytes === this.recordBytes &&
       sameStream(trailer.stream, stream);
     if (!isItsOwn) throw this.#fault("its trailer is that of another record: it was written in part");
-    if (trailer.payloadChecksum !== crc32(record.subarray(PAYLOAD_AT, trailerAt))) {
-      throw this.#fault("its data are damaged");
-    }
+    return trailer;
   }
 
-  #decode({ kind, stream, sequence, offset, length }: RecordHeader, payload: Uint8Array): StreamRecord {
+  #decode(header: RecordHeader, tail: Uint8Array, record: Uint8Array): StreamRecord {
+    const { kind, stream, sequence, length } = header;
+    const payload = record.subarray(PAYLOAD_AT, PAYLOAD_AT + length);
     if (kind === RECORD_KIND.START) {
       const start = decodeStart(payload, stream);
       if (start === undefined) throw this.#fault("it tells of a kind of stream that is not known here");
@@ -129,12 +166,11 @@ export class StreamReader {
       return { kind: "start", start };
     }
     if (kind === RECORD_KIND.DATA) {
-      const { volumeBytes } = this.#start as StreamStart;
-      if (offset + length > volumeBytes) {
-        throw this.#fault(`it ends at byte ${offset + length} of a volume of ${volumeBytes}`);
-      }
-      this.#payloadBytes += length;
-      return { kind: "data", offset, payload };
+      const parts = this.#partsOf(header, tail).map((part) => ({
+        ...part,
+        bytes: record.subarray(part.recordOffset, part.recordOffset + part.length),
+      }));
+      return { kind: "data", parts };
     }
     if (kind !== RECORD_KIND.END) throw this.#fault(`a record of kind ${kind} is not known here`);
     const { records, payloadBytes } = decodeEnd(payload);
@@ -147,6 +183,23 @@ export class StreamReader {
     return { kind: "end", records, payloadBytes };
   }
 
+  #partsOf({ length, parts, tableChecksum }: RecordHeader, tail: Uint8Array): PlacedPart[] {
+    const { volumeBytes } = this.#start as StreamStart;
+    const table = tail.subarray(0, parts * PART_BYTES);
+    if (crc32(table) !== tableChecksum) throw this.#fault("its table of parts is damaged");
+    let bytes = 0;
+    const placed = decodeParts(table).map((part) => {
+      const end = part.offset + part.length;
+      if (end > volumeBytes) throw this.#fault(`it ends at byte ${end} of a volume of ${volumeBytes}`);
+      const recordOffset = PAYLOAD_AT + bytes;
+      bytes += part.length;
+      return { ...part, recordOffset };
+    });
+    if (bytes !== length) throw this.#fault(`its parts have ${bytes} bytes, it has ${length}`);
+    this.#payloadBytes += length;
+    return placed;
+  }
+
   #fault(what: string): UblkError {
     return new UblkError("ESTREAM", `record ${this.#whole} (byte ${this.#whole * this.recordBytes}): ${what}`);
   }
@@ -154,4 +207,9 @@ export class StreamReader {
 
 function sameStream(one: Uint8Array, other: Uint8Array): boolean {
   return one.every((byte, index) => byte === other[index]);
+}
+
+/** Of the table of parts and the trailer behind it. */
+function tailBytesOf({ parts }: RecordHeader): number {
+  return parts * PART_BYTES + CONTROL_BYTES;
 }

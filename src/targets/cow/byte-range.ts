@@ -1,0 +1,5 @@
+/** Bytes of a volume. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
