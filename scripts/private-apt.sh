@@ -23,8 +23,9 @@ private_apt_mirror() {
   local kind='^[a-z]+$' uri
   # Security updates are an archive of their own, with a directory of its own on a mirror.
   [[ $1 == *-security ]] && kind='-security$'
+  # Also where the machine's sources name what it has fetched no lists of yet: these know the suite by its name in the sources.
   # shellcheck disable=SC2016 # apt replaces these, not the shell
-  uri=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
+  uri=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
     awk -v kind="$kind" '$1 ~ kind && $3 == "main" && $2 ~ /debian/ { print $2; exit }')
   if [[ -z $uri ]]; then
     echo "private-apt: apt's sources on this machine name no Debian mirror for $1" >&2
