@@ -3,7 +3,8 @@
  *
  * Invariants. A block that is on its way is pending in the map, and nobody changes it in the volume until it is settled. What
  * cannot be read is entered as lost: whoever wants that block is told so, and nobody else. Blocks are appended in the order in
- * which they were taken. One append is under way at a time; what has been read meanwhile shares the next, and its barrier.
+ * which they were taken. One append is under way at a time; the next one waits for the reads that are under way when it could
+ * begin, and no longer: what they bring shares it, and its barrier. A disk that has more to do than it can thus writes less.
  */
 import { crc32 } from "node:zlib";
 import { OPCODE } from "../../ublk/abi.ts";
@@ -46,6 +47,8 @@ export class Mover implements Layer, CompletionHandler {
   #count = 0;
   #started = 0;
   #appending = 0;
+  /** So many of the oldest are to be read before the next append; 0 while none of them is. */
+  #awaited = 0;
   /** Blocks that have ever been taken, and have ended. */
   taken = 0;
   ended = 0;
@@ -108,21 +111,29 @@ export class Mover implements Layer, CompletionHandler {
     }
   }
 
-  /** Appends what has been read, unless an append is under way. */
+  /** Appends what has been read, unless an append is under way, or reads are that it waits for. */
   append(): void {
     // A store that has failed ends each append at once.
     while (this.#appending === 0) {
       const count = this.#countRead();
       if (count === 0) return;
+      if (this.#awaited === 0) this.#awaited = this.#appendable;
+      if (count < this.#awaited) return;
+      this.#awaited = 0;
       this.#appending = count;
       this.#parts.store.append(this.#moves, this.#first, count, this.#parts.points.lastEpoch, this.#appended);
     }
   }
 
-  /** Of the oldest, so many can be appended at once. */
+  /** Of the oldest, so many can be appended at once when they have been read. */
+  get #appendable(): number {
+    return Math.min(this.#started, this.#appendMost, this.#moves.places - this.#first);
+  }
+
+  /** So many of them have been. */
   #countRead(): number {
-    const { places, isRead } = this.#moves;
-    const most = Math.min(this.#started, this.#appendMost, places - this.#first);
+    const { isRead } = this.#moves;
+    const most = this.#appendable;
     let count = 0;
     while (count < most && isRead[this.#first + count] === 1) count++;
     return count;
