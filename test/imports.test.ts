@@ -1,4 +1,7 @@
-/** Imports point down only: a folder imports from itself and from what stands below it, and no file imports in a circle. */
+/**
+ * Imports point down only: a folder imports from itself and from what stands below it, and no file imports in a circle. What all
+ * commands load is little.
+ */
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -54,6 +57,22 @@ function circles(files: ReadonlyMap<string, string>): string[] {
   return found;
 }
 
+/** What is loaded with a file, which is one of them. */
+function loadedWith(file: string, files: ReadonlyMap<string, string>): Set<string> {
+  const imports = importsOf(files);
+  const loaded = new Set([file]);
+  // A set that grows is gone through to its end.
+  for (const each of loaded) {
+    for (const { path, typeOnly } of imports.get(each) ?? []) if (!typeOnly) loaded.add(path);
+  }
+  return loaded;
+}
+
+/** Packages, and modules of Node.js, that are loaded with a text. */
+function foreignIn(text: string): string[] {
+  return [...text.matchAll(/^import (?!type )[^;]*?from "([^."][^"]*)";/gms)].map(([, name]) => name ?? "");
+}
+
 async function sources(): Promise<Map<string, string>> {
   const entries = await readdir(SOURCE, { recursive: true, withFileTypes: true });
   const paths = entries
@@ -73,6 +92,17 @@ test("every import points down", async (t) => {
 
 test("no imports in a circle", async (t) => {
   t.deepEqual(circles(await sources()), []);
+});
+
+test("all commands load what asks a daemon: no addon, no schema, no store, and no more of Node.js than that needs", async (t) => {
+  const files = await sources();
+  const loaded = loadedWith("cli/main.ts", files);
+  t.true(loaded.has("cli/snapshots.ts") && loaded.has("control/client.ts"));
+  t.true(loaded.size < 30, [...loaded].join(" "));
+  t.false(loaded.has("ublk/native.ts"));
+  const foreign = new Set([...loaded].flatMap((file) => foreignIn(files.get(file) ?? "")));
+  const wanted = ["node:fs", "node:os", "node:path", "node:timers/promises", "node:util", "yargs"];
+  t.deepEqual([...foreign].toSorted(), wanted);
 });
 
 test("ublk-ts needs nothing but Node.js", async (t) => {
@@ -96,4 +126,7 @@ test("the check finds an upward import, one of types, a dynamic one, and a circl
     "targets/b.ts imports control/d.ts",
   ]);
   t.deepEqual(circles(files), ["cli/c.ts -> cli/e.ts -> cli/c.ts"]);
+  t.deepEqual(loadedWith("targets/b.ts", files), new Set(["targets/b.ts"]));
+  t.deepEqual(loadedWith("ublk/a.ts", files), new Set(["ublk/a.ts", "targets/b.ts"]));
+  t.deepEqual(foreignIn('import type { A } from "a";\nimport b, {\n  type C,\n} from "b";\n'), ["b"]);
 });

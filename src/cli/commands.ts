@@ -1,26 +1,20 @@
-/** The commands: their words, their help, and what each does. Each is a few lines: ask, then print. */
+/**
+ * The commands: their words, their help, and what each does. Each is a few lines: ask, then print.
+ *
+ * Whoever is only asked loads no more than asking needs: what a few commands need, each of them imports when it runs.
+ */
 import { styleText } from "node:util";
 import yargs, { type Argv } from "yargs";
 import { ask, askResize, askStatus } from "../control/client.ts";
-import { readConfig } from "../control/config.ts";
 import { formatSize } from "../control/sizes.ts";
 import { version } from "../control/version.ts";
-import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN } from "../nvram/nvram-file.ts";
-import { ControlPlane } from "../ublk/control.ts";
-import { removeDevice } from "../ublk/devices.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
-import { kernelFeatures } from "./features.ts";
-import { takeInventory } from "./inventory.ts";
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
-import { showRecord } from "./record.ts";
-import { serve } from "./serve.ts";
-import { startService, stopService } from "./service.ts";
 import { copyCommands } from "./copies.ts";
 import { snapshotCommands } from "./snapshots.ts";
-import { describeStatus } from "./status.ts";
 
 const EPILOGUE = `Files
   /etc/sluice/NAME.toml    configuration of a volume (SLUICE_CONFIG_DIR)
@@ -50,21 +44,13 @@ function seconds(value: unknown): number {
   return number;
 }
 
-function chunkArgument(text: string | undefined): number | undefined {
-  const bytes = sizeArgument(text);
-  if (bytes === undefined) return undefined;
-  if (bytes < CHUNK_BYTES_MIN || bytes > CHUNK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
-    throw new UblkError("EUSAGE", `--chunk: wanted a power of two from 4KiB to 4MiB, found "${text}"`);
-  }
-  return bytes;
-}
-
 function verdict(ok: boolean): string {
   const text = ok ? "ok" : "WRONG";
   return process.stdout.isTTY ? styleText(ok ? "green" : "red", text.padEnd(5)) : text;
 }
 
 async function listVolumes(json: boolean): Promise<void> {
+  const { takeInventory } = await import("./inventory.ts");
   const rows = await takeInventory();
   print(json, rows, () =>
     table([
@@ -87,21 +73,9 @@ async function showStatus(name: string | undefined, metrics: boolean, json: bool
     process.stdout.write(await ask(volumeName(name), "GET", "/v1/metrics"));
   } else {
     const status = await askStatus(volumeName(name));
+    const { describeStatus } = await import("./status.ts");
     print(json, status, () => describeStatus(status));
   }
-}
-
-async function handleOrphans(remove: boolean, json: boolean): Promise<void> {
-  const ids = (await takeInventory()).flatMap(({ state, device }) =>
-    state === "orphan" && device !== null ? [device] : [],
-  );
-  if (remove && ids.length > 0) {
-    using control = ControlPlane.open();
-    for (const id of ids) await removeDevice(control, id);
-  }
-  print(json, { orphans: ids, removed: remove }, () =>
-    ids.length === 0 ? "no orphans" : ids.map((id) => `/dev/ublkb${id}${remove ? " removed" : ""}`).join("\n"),
-  );
 }
 
 async function check(name: string, json: boolean): Promise<void> {
@@ -109,6 +83,11 @@ async function check(name: string, json: boolean): Promise<void> {
   const findings = await checkVolume(name);
   print(json, findings, () => table(findings.map(({ what, ok, text }) => [verdict(ok), what, text])));
   if (findings.some(({ ok }) => !ok)) process.exitCode = EXIT.failed;
+}
+
+async function serve(name: string): Promise<number> {
+  const work = await import("./serve.ts");
+  return work.serve(name);
 }
 
 /** Parses `words`, the command line without the program, and runs what they say. Wrong usage is thrown as EUSAGE. */
@@ -147,11 +126,13 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
             describe: "be the daemon, and log to standard error",
           }),
       act(async ({ name, timeout, foreground }) => {
+        const { readConfig } = await import("../control/config.ts");
         const config = await readConfig(name);
         if (foreground) {
           process.exitCode = await serve(name);
           return;
         }
+        const { startService } = await import("./service.ts");
         const status = await startService(config.name, timeout * 1000);
         print(json, status, () => `${status.device.path} (${status.device.link}), ${formatSize(status.sizeBytes)}`);
       }),
@@ -183,6 +164,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
             describe: "seconds to wait for the device to come out of use",
           }),
       act(async ({ name, force, wait }) => {
+        const { stopService } = await import("./service.ts");
         await stopService(volumeName(name), force, wait * 1000);
         print(json, { stopped: true }, () => `${name} is stopped`);
       }),
@@ -267,7 +249,10 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           ],
           ["$0 record data --watch", "drawn anew each second, until Ctrl-C"],
         ).option("watch", { type: "boolean", default: false, describe: "again and again, once a second" }),
-      act(({ name, watch }) => showRecord(volumeName(name), watch, json)),
+      act(async ({ name, watch }) => {
+        const { showRecord } = await import("./record.ts");
+        await showRecord(volumeName(name), watch, json);
+      }),
     )
     .command("nvram <action>", "make the NVRAM file of a volume, or look into one", (command) =>
       command
@@ -296,7 +281,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
                 describe: "volume and remote are known to be equal: begin with an empty record",
               }),
           act(async ({ name, chunk, inSync }) => {
-            const { createNvramFile, describeNvram } = await import("./nvram.ts");
+            const { chunkArgument, createNvramFile, describeNvram } = await import("./nvram.ts");
             const made = await createNvramFile(name, inSync, chunkArgument(chunk));
             print(json, made, () => table(describeNvram(made)));
           }),
@@ -330,6 +315,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
       (command) =>
         page(command, "features", ["The features of this kernel's ublk driver, and what sluice uses each for."]),
       act(async () => {
+        const { kernelFeatures } = await import("./features.ts");
         const rows = await kernelFeatures();
         print(json, rows, () => table(rows.map((row) => [row.feature, row.available ? "yes" : "no", row.use ?? ""])));
       }),
@@ -342,7 +328,10 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
           "Devices whose server is gone and that belong to no volume that is configured or running.",
           "Their requests hang until they are removed.",
         ]).option("remove", { type: "boolean", default: false, describe: "remove them; their requests fail" }),
-      act(({ remove }) => handleOrphans(remove, json)),
+      act(async ({ remove }) => {
+        const { showOrphans } = await import("./orphans.ts");
+        await showOrphans(remove, json);
+      }),
     )
     .command(
       "daemon <name>",

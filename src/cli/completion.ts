@@ -3,8 +3,7 @@
  *
  * The scripts hold nothing that could grow old: words come from `sluice --get-yargs-completions WORD...`.
  */
-import { readdirSync } from "node:fs";
-import { configDirectory } from "../control/paths.ts";
+import { configuredVolumes } from "../control/config-name.ts";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof SHELLS)[number];
@@ -61,15 +60,6 @@ export function complete(current: string, argv: Words, defaults: Defaults, done:
     if (command === "completion") done([...SHELLS]);
     else if (command === undefined || !TAKES_VOLUME.has(command) || before.length > 0 || current.startsWith("-")) {
       done(words);
-    } else done(volumeNames().filter((name) => name.startsWith(current)));
+    } else done(configuredVolumes().filter((name) => name.startsWith(current)));
   });
-}
-
-function volumeNames(): string[] {
-  try {
-    const entries = readdirSync(configDirectory());
-    return entries.filter((entry) => entry.endsWith(".toml")).map((entry) => entry.slice(0, -".toml".length));
-  } catch {
-    return [];
-  }
 }

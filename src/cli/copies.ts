@@ -3,12 +3,11 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Argv } from "yargs";
 import { askCopies, askCopy, askCopyCancel, askCopyRemainder, askCopyStart } from "../control/client.ts";
-import { startCopies, type CopyGroupRow, type NewCopies } from "../control/copy-group.ts";
+import type { CopyGroupRow, NewCopies } from "../control/copy-group.ts";
 import type { CopyRow } from "../control/copy-status.ts";
 import { formatDuration, formatSize } from "../control/sizes.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { UblkError } from "../ublk/errors.ts";
-import { CopyFolders } from "./copy-folders.ts";
 import { print, table } from "./output.ts";
 import {
   ABOUT_RESTORE_TARGET,
@@ -289,6 +288,8 @@ async function startTogether(
 ): Promise<readonly CopyGroupRow[]> {
   if (wanted.staged)
     throw new UblkError("EUSAGE", "copies of several volumes begin at once: --stage is for one volume");
+  const { CopyFolders } = await import("./copy-folders.ts");
+  const { startCopies } = await import("../control/copy-group.ts");
   const folders = await CopyFolders.open(paths, wanted.recordBytes !== null);
   try {
     return await startCopies(volumes, wanted, (volume) => folders.filesOf(volume));

@@ -1,8 +1,7 @@
 /** `sluice list`: configured volumes, running volumes, and the ublk devices of this machine, put together. */
-import { readdir } from "node:fs/promises";
 import { askStatus } from "../control/client.ts";
+import { configuredVolumes, startedVolumes } from "../control/config-name.ts";
 import { isViewOf, volumeMark } from "../control/identity.ts";
-import { configDirectory, runtimeDirectory } from "../control/paths.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { isServed, listDevices } from "../ublk/devices.ts";
 import { codeOf } from "../ublk/errors.ts";
@@ -17,17 +16,9 @@ export interface InventoryRow {
   readonly pid: number | null;
 }
 
-async function names(directory: string, suffix: string): Promise<string[]> {
-  const entries = await readdir(directory).catch(() => []);
-  return entries.filter((entry) => entry.endsWith(suffix)).map((entry) => entry.slice(0, -suffix.length));
-}
-
 /** Without a ublk driver there are no devices, and the volumes are still listed. */
 export async function takeInventory(): Promise<InventoryRow[]> {
-  const volumes = new Set([
-    ...(await names(configDirectory(), ".toml")),
-    ...(await names(runtimeDirectory(), ".sock")),
-  ]);
+  const volumes = new Set([...configuredVolumes(), ...startedVolumes()]);
   const devices = await allDevices();
   const rows: InventoryRow[] = [];
   for (const volume of [...volumes].toSorted()) {

@@ -4,12 +4,13 @@ import { readConfig } from "../control/config.ts";
 import { ownerOf } from "../control/identity.ts";
 import { formatSize } from "../control/sizes.ts";
 import { REGION, VERSION } from "../nvram/header.ts";
-import { defaultChunkBytes, placeOf, readHeader } from "../nvram/nvram-file.ts";
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, defaultChunkBytes, placeOf, readHeader } from "../nvram/nvram-file.ts";
 import { RecordLines } from "../nvram/record-lines.ts";
 import { ByteFile } from "../targets/byte-file.ts";
 import { createNvramBacking } from "../targets/nvram-backing.ts";
 import { openVolume } from "../targets/volume.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { sizeArgument } from "./page.ts";
 
 export interface NvramInspection {
   readonly file: string;
@@ -28,6 +29,16 @@ export interface NvramInspection {
 }
 
 const REGION_NAMES = Object.entries(REGION).map(([name, kind]) => [kind, name.toLowerCase()] as const);
+
+/** The size of a record's chunks, `--chunk`; undefined where nothing is given. Throws EUSAGE. */
+export function chunkArgument(text: string | undefined): number | undefined {
+  const bytes = sizeArgument(text);
+  if (bytes === undefined) return undefined;
+  if (bytes < CHUNK_BYTES_MIN || bytes > CHUNK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
+    throw new UblkError("EUSAGE", `--chunk: wanted a power of two from 4KiB to 4MiB, found "${text}"`);
+  }
+  return bytes;
+}
 
 /** Makes the NVRAM file that a volume's configuration names. Gives what it then holds. */
 export async function createNvramFile(

@@ -1,8 +1,8 @@
 /** What the commands' pages have in common. */
 import type { Argv } from "yargs";
 import { parseSize } from "../control/sizes.ts";
-import { configFile } from "../control/config.ts";
-import { isRecordSize } from "../targets/stream-format.ts";
+import { configFile } from "../control/config-name.ts";
+import { isRecordSize } from "../targets/record-size.ts";
 import { UblkError } from "../ublk/errors.ts";
 
 const RECORD_BYTES = 2 ** 20;

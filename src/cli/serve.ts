@@ -1,5 +1,7 @@
 /** `sluice daemon`: serves a volume in this process, and tells by its exit status whether to start it again. */
-import { configFile, readConfig } from "../control/config.ts";
+import { readConfig } from "../control/config.ts";
+import { configFile } from "../control/config-name.ts";
+import { runDaemon } from "../control/daemon.ts";
 import { volumeMark } from "../control/identity.ts";
 import { log } from "../control/log.ts";
 import { ControlPlane } from "../ublk/control.ts";
@@ -9,8 +11,6 @@ import { EXIT } from "./output.ts";
 
 /** Gives the exit status: 0 after a clean stop, 1 when it is worth trying again, 78 when it is not. */
 export async function serve(nameOrPath: string): Promise<number> {
-  // Most commands need nothing of this: it is loaded by the one that does.
-  const { runDaemon } = await import("../control/daemon.ts");
   try {
     await runDaemon(await readConfig(nameOrPath));
     return 0;

@@ -8,20 +8,10 @@ import {
   askSnapshots,
   askSnapshotUnexport,
 } from "../control/client.ts";
-import { readConfig } from "../control/config.ts";
-import { ownerOf } from "../control/identity.ts";
-import { takeGroup } from "../control/snapshot-group.ts";
 import { formatDuration, formatSize } from "../control/sizes.ts";
 import type { SnapshotList, SnapshotRow, SnapshotStoreStatus } from "../control/snapshot-status.ts";
-import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN } from "../targets/cow/store-file.ts";
-import { roomBytes } from "../targets/cow/cleaner.ts";
-import { createStoreBacking, examineStore } from "../targets/store-backing.ts";
-import { UblkError } from "../ublk/errors.ts";
 import { print, table } from "./output.ts";
-import { followStop, startService } from "./service.ts";
 import { page, sizeArgument, volumeName, volumeNames, withName, type Act } from "./page.ts";
-
-const BLOCK_BYTES = 16 * 1024;
 
 function withSnapshot<T>(command: Argv<T>): Argv<T & { name: string; snapshot: string }> {
   return withName(command).positional("snapshot", {
@@ -57,6 +47,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
             describe: "what is copied as a whole at its first overwrite, 4KiB to 1MiB (default: 16KiB)",
           }),
       act(async ({ name, size, block }) => {
+        const { blockArgument, initStore } = await import("./snapshot-init.ts");
         const store = await initStore(name, sizeArgument(size) ?? null, blockArgument(block));
         print(json, store, () =>
           table([
@@ -91,6 +82,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
           const row = await askSnapshot(first, "create", snapshot);
           print(json, row, () => describeTaken(row));
         } else {
+          const { takeGroup } = await import("../control/snapshot-group.ts");
           const rows = await takeGroup(volumes, snapshot);
           print(json, rows, () => rows.map((row) => `${row.volume}: ${describeTaken(row)}`).join("\n"));
         }
@@ -188,6 +180,7 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
         ),
       act(async ({ name, snapshot }) => {
         const volume = volumeName(name);
+        const { followStop, startService } = await import("./service.ts");
         await askRollback(volume, snapshot);
         await followStop(volume);
         const { device } = await startService(volume, Infinity);
@@ -199,35 +192,6 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
 
 function describeTaken({ name, sizeBytes, created }: SnapshotRow): string {
   return `${name}, ${formatSize(sizeBytes)}, ${created}`;
-}
-
-function blockArgument(text: string | undefined): number {
-  const bytes = sizeArgument(text) ?? BLOCK_BYTES;
-  if (bytes < BLOCK_BYTES_MIN || bytes > BLOCK_BYTES_MAX || !Number.isInteger(Math.log2(bytes))) {
-    throw new UblkError("EUSAGE", `--block: wanted a power of two from 4KiB to 1MiB, found "${text ?? ""}"`);
-  }
-  return bytes;
-}
-
-interface NewStore {
-  readonly path: string;
-  readonly blockBytes: number;
-  /** Room for originals. */
-  readonly sizeBytes: number;
-}
-
-async function initStore(nameOrPath: string, sizeBytes: number | null, blockBytes: number): Promise<NewStore> {
-  const config = await readConfig(nameOrPath);
-  const { snapshots } = config.volume;
-  if (snapshots === null) {
-    throw new UblkError(
-      "ENOENT",
-      `${config.file}: has no [snapshots]: say there where the store is to be (store = "/...")`,
-    );
-  }
-  await createStoreBacking(snapshots.path, ownerOf(config.name), { sizeBytes, blockBytes });
-  const { geometry } = await examineStore(snapshots.path);
-  return { path: snapshots.path, blockBytes, sizeBytes: roomBytes(geometry) };
 }
 
 function describeList({ store, snapshots }: SnapshotList): string {

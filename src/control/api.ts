@@ -38,18 +38,19 @@
  */
 import type { ByteRange } from "../targets/cow/byte-range.ts";
 import { chmod, mkdir, rm } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
-import { isRecordSize } from "../targets/stream-format.ts";
+import { isRecordSize } from "../targets/record-size.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { DEADLINE_MS } from "./client.ts";
+import { http } from "./http.ts";
 import { log } from "./log.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
@@ -328,7 +329,7 @@ export async function serveApi(path: string, volume: ControlledVolume): Promise<
   await rm(path, { force: true });
   // On a machine that is short of processor it may take long until a request comes through the connection that was made for it.
   const patience = { requestTimeout: DEADLINE_MS, headersTimeout: DEADLINE_MS };
-  const server = createServer(patience, (request, response) => {
+  const server = http().createServer(patience, (request, response) => {
     void answer(request, response, volume);
   });
   // The socket is made with this mask, so that there is no moment at which others could open it.

@@ -6,7 +6,7 @@
  */
 import type { ByteRange } from "../targets/cow/byte-range.ts";
 import { readFile, rm } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { replaceFile, seal, unseal, type SealedFormat } from "../copy/sealed-text.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 

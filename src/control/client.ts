@@ -1,8 +1,9 @@
 /** The other end of the control API: what the command asks a daemon. */
 import type { ByteRange } from "../targets/cow/byte-range.ts";
-import { request, type ClientRequest, type IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
+import { http } from "./http.ts";
 import { socketPath } from "./paths.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
@@ -20,7 +21,7 @@ interface Failure {
 /** Who listens is asked; gives the answer, whose body is still to come. */
 function open(name: string, method: "GET" | "POST", path: string, body: unknown): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const outgoing: ClientRequest = request(
+    const outgoing: ClientRequest = http().request(
       // A connection of its own: one that is kept for the next request may be closed by the daemon just as that is sent.
       { socketPath: socketPath(name), method, path, timeout: DEADLINE_MS, agent: false },
       resolve,

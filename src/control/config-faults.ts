@@ -1,6 +1,6 @@
 /** What is wrong with a configuration, in words: a line for each fault, `KEY: wanted ..., found ...`. */
 import { closest, distance } from "fastest-levenshtein";
-import type { z } from "zod";
+import type * as z from "zod";
 import { KEYS } from "./config-schema.ts";
 
 const SHOWN_MAX = 60;

@@ -4,7 +4,7 @@
  * Every refusal says what is wanted instead; what was found is added where the fault is told (config-faults.ts). The same
  * keys are described for people in docs/configuration.md, and a test holds the two together.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { errnoByName } from "../ublk/errors.ts";
 import { parseSize } from "./sizes.ts";
 

@@ -5,14 +5,14 @@
  * not exist is refused, with the nearest one that does.
  */
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type { BackingSpec, FilterSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
-import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { codeOf, messageOf } from "../ublk/errors.ts";
 import { faultsOf } from "./config-faults.ts";
+import { configFile, ConfigError } from "./config-name.ts";
 import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
 import { ownerOf } from "./identity.ts";
-import { configPath, lossNotePath, memoryPath } from "./paths.ts";
+import { lossNotePath, memoryPath } from "./paths.ts";
 
 /** What a file describes. */
 export interface VolumeConfig {
@@ -25,31 +25,6 @@ export interface VolumeConfig {
   readonly device: number | null;
   /** The program that brings applications to rest around a snapshot; null for none. */
   readonly freezeProgram: string | null;
-}
-
-/** A configuration that cannot be used; `faults` has a line each. */
-export class ConfigError extends UblkError {
-  readonly faults: readonly string[];
-
-  constructor(faults: readonly string[]) {
-    super("ECONFIG", faults.join("\n"));
-    this.faults = faults;
-  }
-}
-
-/** What udev and systemd take without escaping. */
-const NAME = /^[a-z0-9][a-z0-9_.-]{0,63}$/;
-
-/** The file that a name or a path means. A word with a slash, or ending in .toml, is a path. */
-export function configFile(nameOrPath: string): { name: string; file: string } {
-  const isPath = nameOrPath.includes("/") || nameOrPath.endsWith(".toml");
-  const name = isPath ? basename(nameOrPath).replace(/\.toml$/, "") : nameOrPath;
-  if (!NAME.test(name)) {
-    throw new ConfigError([
-      `"${name}" is no name for a volume: wanted up to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit`,
-    ]);
-  }
-  return { name, file: isPath ? nameOrPath : configPath(name) };
 }
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */

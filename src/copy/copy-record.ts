@@ -9,7 +9,7 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { z } from "zod";
+import * as z from "zod";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { replaceFile, seal, unseal, type SealedFormat } from "./sealed-text.ts";
 import { COPY_ORDERS } from "./segment-list.ts";

@@ -10,10 +10,10 @@
  */
 import type { ByteStorage } from "../nvram/byte-storage.ts";
 import { UblkError } from "../ublk/errors.ts";
+import { isRecordSize } from "./record-size.ts";
 import {
   CONTROL_BYTES,
   decodeTrailer,
-  isRecordSize,
   PAYLOAD_AT,
   RECORD_KIND,
   type StreamStart,

@@ -20,10 +20,9 @@
 import { crc32 } from "node:zlib";
 import type { ByteRange } from "../targets/cow/byte-range.ts";
 import { UblkError } from "../ublk/errors.ts";
+import { isRecordSize } from "./record-size.ts";
 
 export const STREAM_VERSION = 2;
-export const RECORD_BYTES_MIN = 4096;
-export const RECORD_BYTES_MAX = 16 * 2 ** 20;
 export const STREAM_ID_BYTES = 16;
 /** Of header and trailer each. Together they are one sector, so that records of a volume's sectors hold whole ones. */
 export const CONTROL_BYTES = 256;
@@ -94,10 +93,6 @@ export interface RecordTrailer {
   readonly sequence: number;
   readonly recordBytes: number;
   readonly payloadChecksum: number;
-}
-
-export function isRecordSize(bytes: number): boolean {
-  return bytes >= RECORD_BYTES_MIN && bytes <= RECORD_BYTES_MAX && Number.isInteger(Math.log2(bytes));
 }
 
 /** Room for payload and table of parts in a record of this size. Throws ESIZE for a size that no record has. */

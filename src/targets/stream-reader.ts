@@ -7,6 +7,7 @@
 import { crc32 } from "node:zlib";
 import type { ByteRange } from "./cow/byte-range.ts";
 import { UblkError } from "../ublk/errors.ts";
+import { isRecordSize } from "./record-size.ts";
 import {
   CONTROL_BYTES,
   decodeEnd,
@@ -14,7 +15,6 @@ import {
   decodeParts,
   decodeStart,
   decodeTrailer,
-  isRecordSize,
   PART_BYTES,
   PAYLOAD_AT,
   payloadMax,

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
-import { ConfigError, configFile, parseConfig, readConfig } from "../../src/control/config.ts";
+import { parseConfig, readConfig } from "../../src/control/config.ts";
+import { ConfigError, configFile } from "../../src/control/config-name.ts";
 import { KEYS } from "../../src/control/config-schema.ts";
 import { volumeMark } from "../../src/control/identity.ts";
 

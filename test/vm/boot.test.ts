@@ -1,15 +1,16 @@
 // vm: --systemd
 // vm-prepare: test/vm/prepare-boot
 /** A real boot with systemd and udev: a volume in fstab, crashes under it, and the order of the stop. */
-import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
-import { sh, tried } from "./support.ts";
+import { askStatus } from "../../src/control/client.ts";
+import { sh, tried, until } from "./support.ts";
 
 const unitIs = async (unit: string): Promise<string> =>
   (await tried(`systemctl show --property=ActiveState --value ${unit}`)).output.trim();
 
-const daemonPid = async (): Promise<string> =>
-  (JSON.parse(await sh("sluice status data --json")) as { pid: number }).pid.toString();
+const daemonPid = async (): Promise<number> => (await askStatus("data")).pid;
+/** Another daemon than that one has taken up the service. */
+const isFollowed = async (pid: number): Promise<boolean> => (await daemonPid().catch(() => pid)) !== pid;
 
 test.serial("the file system in fstab is mounted at boot, from /dev/sluice/data", async (t) => {
   t.regex(await sh("findmnt --noheadings --output SOURCE,FSTYPE /mnt/data"), /\/dev\/ublkb\d+ +ext4/);
@@ -19,7 +20,7 @@ test.serial("the file system in fstab is mounted at boot, from /dev/sluice/data"
 });
 
 test.serial("the daemon is protected: no swap, not to be killed for memory, buffers locked, IO_FLUSHER", async (t) => {
-  const pid = await daemonPid();
+  const { pid } = JSON.parse(await sh("sluice status data --json")) as { pid: number };
   t.is((await sh(`cat /proc/${pid}/oom_score_adj`)).trim(), "-1000");
   t.is((await sh("systemctl show --property=MemorySwapMax --value sluice@data")).trim(), "0");
   const locked = /VmLck:\s+(\d+)/.exec(await sh(`cat /proc/${pid}/status`));
@@ -35,7 +36,8 @@ test.serial("the daemon is killed: the mount stays, the unit stays active, the n
   await sh("dd if=/dev/urandom of=/mnt/data/after bs=1M count=4 conv=fsync");
   t.is(await unitIs("mnt-data.mount"), "active");
   t.is(await unitIs("sluice@data.service"), "active");
-  t.not(await daemonPid(), pid);
+  // It serves the device a moment before it can be asked.
+  await until(() => isFollowed(pid));
 });
 
 test.serial("everything of the unit is killed: systemd starts it again, and the file system goes on", async (t) => {
@@ -43,7 +45,7 @@ test.serial("everything of the unit is killed: systemd starts it again, and the 
   // By the control group itself: systemctl reads the list of processes, and fails (EIO) where one of them is just going.
   const group = (await sh("systemctl show --property=ControlGroup --value sluice@data.service")).trim();
   await sh(`echo 1 > /sys/fs/cgroup${group}/cgroup.kill`);
-  while ((await daemonPid().catch(() => pid)) === pid) await sleep(100);
+  await until(() => isFollowed(pid));
   t.is(await unitIs("mnt-data.mount"), "active");
   t.is(await sh("diff -r src /mnt/data/src"), "");
   await sh("dd if=/dev/urandom of=/mnt/data/again bs=1M count=1 conv=fsync");

@@ -4,28 +4,33 @@
 import { rm } from "node:fs/promises";
 import test, { type ExecutionContext } from "ava";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
-import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import {
+  askBulk,
+  askBulkAction,
+  askBulkBegin,
+  askSnapshot,
+  askSnapshotDelete,
+  askSnapshots,
+  askSnapshotUnexport,
+  askStatus,
+} from "../../src/control/client.ts";
 import { configure, Daemon } from "./daemon.ts";
-import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+import { image, MIB, sh, sluice, tried, until, VerifiedLoad } from "./support.ts";
 
 const SIZE = 40 * MIB;
 const IMAGE = "/dev/shm/bulk.copy";
 const RESTORED = "/dev/shm/bulk.restored";
-const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
-const moved = async (): Promise<number> => (await sluice<SnapshotList>("snapshot list bulk")).store.counts.moved;
-const originalBytes = async (): Promise<number> => (await sluice<BulkStatus>("bulk status bulk")).originalBytes;
-/** Waits for an event, however long it takes. */
-const until = async (happens: () => Promise<boolean>): Promise<void> => {
-  while (!(await happens()));
-};
+const moved = async (): Promise<number> => (await askSnapshots("bulk")).store.counts.moved;
+const originalBytes = async (): Promise<number> => (await askBulk("bulk")).originalBytes;
+const written = async (): Promise<number> => (await askStatus("bulk")).statistics.write.count;
 const copy = (from: string, part: string): Promise<string> =>
   sh(`dd if=${from} of=${IMAGE} bs=1M iflag=direct conv=notrunc status=none ${part}`);
 
 /** Begins a bulk copy at the moment of a snapshot, has dd read the volume under load and two deaths, and marks it. */
 async function copyUnderLoad(t: ExecutionContext, daemon: Daemon): Promise<void> {
   // Nobody writes between the two: the snapshot says what the copy must become.
-  await sh("bin/sluice snapshot create bulk then");
-  t.like(await sluice<BulkStatus>("bulk begin bulk"), { state: "copying", sizeBytes: SIZE, originalBytes: 0 });
+  await askSnapshot("bulk", "create", "then");
+  t.like(await askBulkBegin("bulk", null), { state: "copying", sizeBytes: SIZE, originalBytes: 0 });
   const load = new VerifiedLoad(daemon.path);
   t.teardown(() => load.stop().catch(() => undefined));
   await until(async () => (await originalBytes()) > 0);
@@ -37,22 +42,27 @@ async function copyUnderLoad(t: ExecutionContext, daemon: Daemon): Promise<void>
   t.regex(daemon.output, /recovered/);
   await reading;
   await copy(daemon.path, "count=20");
-  t.like(await sluice<BulkStatus>("bulk mark bulk"), { state: "marked" });
+  t.like(await askBulkAction("bulk", "mark"), { state: "marked" });
   // The load goes on: what it overwrites now is no part of the copy.
+  const before = await written();
+  await until(async () => (await written()) > before + 100);
   const { originalBytes: marked } = await sluice<BulkStatus>("bulk end-cow bulk");
   await daemon.end("SIGKILL");
   await daemon.start();
-  t.like(await sluice<BulkStatus>("bulk status bulk"), { state: "marked", originalBytes: marked });
+  t.like(await askBulk("bulk"), { state: "marked", originalBytes: marked });
+  await until(async () => (await written()) > 100);
   t.true((await load.stop()) > 0);
 }
 
 /** The device of the snapshot. */
 async function exported(): Promise<string> {
-  return String((await sluice<SnapshotRow>("snapshot export bulk then")).device);
+  return String((await askSnapshot("bulk", "export", "then")).device);
 }
 
-const forget = (): Promise<string> =>
-  sh("bin/sluice snapshot unexport bulk then && bin/sluice snapshot delete bulk then");
+async function forget(): Promise<void> {
+  await askSnapshotUnexport("bulk", "then", false);
+  await askSnapshotDelete("bulk", "then");
+}
 
 const daemon = new Daemon("bulk");
 const shown = new Daemon("shown");
@@ -124,7 +134,7 @@ test.serial(
   async (t) => {
     const ranges = [{ offset: 0, length: MIB }];
     t.deepEqual((await sluice<BulkStatus>("bulk begin bulk --range 0+1MiB")).ranges, ranges);
-    t.regex((await tried("bin/sluice bulk begin bulk")).output, /has a bulk copy already/);
+    await t.throwsAsync(askBulkBegin("bulk", null), { message: /has a bulk copy already/ });
     const ask = `curl -s --unix-socket /run/sluice/bulk.sock -d '{"recordBytes":4096}' http://x/v1/bulk/originals`;
     t.regex(await sh(ask), /not marked yet/);
     await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=1 oflag=direct status=none`);
@@ -141,14 +151,14 @@ test.serial(
     t.is(await moved(), 0);
     t.like(await sluice<BulkStatus>("bulk status bulk"), { ranges, originalBytes: MIB });
     await sh("bin/sluice bulk mark bulk");
-    t.regex((await tried("bin/sluice bulk mark bulk")).output, /is marked already/);
+    await t.throwsAsync(askBulkAction("bulk", "mark"), { message: /is marked already/ });
     const counted = await moved();
     await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=8 oflag=direct status=none`);
     t.is(await moved(), counted);
     t.is(await originalBytes(), MIB);
     await sh("bin/sluice bulk cancel bulk");
-    t.deepEqual((await sluice<SnapshotList>("snapshot list bulk")).snapshots, []);
-    await until(async () => (await sluice<SnapshotList>("snapshot list bulk")).store.usedBytes === 0);
+    t.deepEqual((await askSnapshots("bulk")).snapshots, []);
+    await until(async () => (await askSnapshots("bulk")).store.usedBytes === 0);
     await daemon.end("SIGTERM");
   },
 );

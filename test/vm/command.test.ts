@@ -1,12 +1,10 @@
 /** The command sluice on a running volume, as a person uses it. */
 import { readFile } from "node:fs/promises";
 import test from "ava";
+import { askStatus } from "../../src/control/client.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
 import { configure } from "./daemon.ts";
-import { image, kernelVersion, MIB, sh, tried } from "./support.ts";
-
-const status = async (name: string): Promise<VolumeStatus> =>
-  JSON.parse(await sh(`bin/sluice status ${name} --json`)) as VolumeStatus;
+import { image, kernelVersion, MIB, sh, sluice, tried, until } from "./support.ts";
 
 test.serial("up, status, metrics, refused down, kill -9, recovery, resize, forced down", async (t) => {
   const path = await image("data", 64 * MIB);
@@ -15,7 +13,7 @@ test.serial("up, status, metrics, refused down, kill -9, recovery, resize, force
   t.regex((await tried("bin/sluice up data")).output, /is running already/);
   await sh("mkfs.ext4 -q /dev/sluice/data && mount /dev/sluice/data /mnt && cp -r src /mnt/ && sync -f /mnt");
 
-  const before = await status("data");
+  const before = await sluice<VolumeStatus>("status data");
   t.false(before.recovered);
   t.true(before.statistics.write.bytes > 0);
   t.not(before.statistics.flush.latencyUs, null);
@@ -30,7 +28,10 @@ test.serial("up, status, metrics, refused down, kill -9, recovery, resize, force
   await sh(`kill -9 ${before.pid}`);
   t.is(await sh("echo 3 > /proc/sys/vm/drop_caches; diff -r src /mnt/src"), "");
   let after = before;
-  while (after.pid === before.pid) after = await status("data").catch(() => before);
+  await until(async () => {
+    after = await askStatus("data").catch(() => before);
+    return after.pid !== before.pid;
+  });
   t.true(after.recovered);
   t.is(after.device.id, before.device.id);
 

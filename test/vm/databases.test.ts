@@ -6,7 +6,6 @@
  * one file system of one volume. At each of twenty moments both are opened as they were then, as after a power cut: they
  * find no fault with themselves, and hold every transaction that had been acknowledged before, whole, and none from after.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import {
   askBulkBegin,
@@ -21,14 +20,13 @@ import { configure, Daemon } from "./daemon.ts";
 import { Load, type Database } from "./databases/database.ts";
 import { postgresql } from "./databases/postgresql.ts";
 import { sqlite } from "./databases/sqlite.ts";
-import { image, MIB, sh } from "./support.ts";
+import { image, MIB, sh, until } from "./support.ts";
 
 const SIZE = 96 * MIB;
 const VOLUME = "bases";
 const IMAGE = "/var/tmp/bases.img";
 const LIVE = "/mnt/live";
 const THEN = "/mnt/then";
-const POLL_MS = 100;
 
 /** The volume as it was at a moment. */
 interface Moment {
@@ -64,12 +62,13 @@ const copyTo =
     });
     return {
       async show() {
-        for (;;) {
+        await until(async () => {
           const [row] = await askCopies(VOLUME);
-          if (row?.state === "complete") return destination;
-          if (row?.state !== "running") throw new Error(`${name} is ${String(row?.state)}: ${String(row?.error)}`);
-          await sleep(POLL_MS);
-        }
+          if (row?.state === "complete") return true;
+          if (row?.state === "running") return false;
+          throw new Error(`${name} is ${String(row?.state)}: ${String(row?.error)}`);
+        });
+        return destination;
       },
       forget: () => askCopyCancel(VOLUME, name),
     };

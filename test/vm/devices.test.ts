@@ -11,7 +11,7 @@ import { openVolume } from "../../src/targets/volume.ts";
 import { ControlPlane } from "../../src/ublk/control.ts";
 import { Device } from "../../src/ublk/device.ts";
 import { isServed, listDevices, openers, removeDevice } from "../../src/ublk/devices.ts";
-import { fileVolume, image, MIB, Server, sh, tried, VerifiedLoad } from "./support.ts";
+import { fileVolume, image, MIB, Server, sh, tried, until, VerifiedLoad } from "./support.ts";
 
 const SIZE = 32 * MIB;
 
@@ -90,7 +90,7 @@ test("openers: a mount, a holder and a process are seen; tryStop refuses where t
   t.deepEqual(await openers(server.id), [{ kind: "mount", where: "/mnt" }]);
   await sh("umount /mnt");
   const sleeper = spawn("sh", ["-c", `exec sleep 1000 < ${server.path}`]);
-  while ((await openers(server.id)).length === 0);
+  await until(async () => (await openers(server.id)).length > 0);
   t.like((await openers(server.id))[0], { kind: "process", command: "sleep" });
   sleeper.kill();
   await once(sleeper, "exit");

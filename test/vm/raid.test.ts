@@ -1,7 +1,6 @@
 // vm: --disk 48M --disk 48M --disk 48M --packages mdadm,lvm2,libdevmapper-event1.02.1
 // vm-kernel: 7.2
 /** A volume over a logical volume over md RAID, and its store beside it: to snapshots and copies a device like any other. */
-import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import {
   askCopies,
@@ -12,16 +11,11 @@ import {
   askSnapshotUnexport,
 } from "../../src/control/client.ts";
 import { configure, Daemon } from "./daemon.ts";
-import { sh, VerifiedLoad } from "./support.ts";
+import { sh, until, VerifiedLoad } from "./support.ts";
 
 const VOLUME = "raided";
 const COPY = "/var/tmp/raided.img";
-const POLL_MS = 100;
 const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
-/** Waits for an event, however long it takes. */
-const until = async (happens: () => Promise<boolean>): Promise<void> => {
-  while (!(await happens())) await sleep(POLL_MS);
-};
 const copied = async (): Promise<{ state: string; copiedBytes: number }> => {
   const [row] = await askCopies(VOLUME);
   if (row === undefined || row.state === "failed") throw new Error(`the copy job is gone or failed: ${row?.error}`);

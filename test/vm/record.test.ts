@@ -3,10 +3,10 @@
 /** Volumes with a predictive record, on persistent memory (emulated, with DAX) and on an ordinary disk. */
 import test from "ava";
 import type { NvramInspection } from "../../src/cli/nvram.ts";
+import { askRecord, askStatus } from "../../src/control/client.ts";
 import type { RecordMap } from "../../src/control/record-status.ts";
-import type { VolumeStatus } from "../../src/control/status.ts";
 import { configure, Daemon } from "./daemon.ts";
-import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+import { image, MIB, sh, sluice, tried, until, VerifiedLoad } from "./support.ts";
 import { queueThread, systemCalls } from "./system-calls.ts";
 
 const SIZE = 64 * MIB;
@@ -26,12 +26,7 @@ const KINDS = {
 } as const;
 const PLACES = { "persistent memory": "/mnt/pmem", "durable writes": "/mnt/disk" } as const;
 
-const status = async (name: string): Promise<VolumeStatus> =>
-  JSON.parse(await sh(`bin/sluice status ${name} --json`)) as VolumeStatus;
-const inspect = async (path: string): Promise<NvramInspection> =>
-  JSON.parse(await sh(`bin/sluice nvram inspect ${path} --json`)) as NvramInspection;
-const recordOf = async (name: string): Promise<RecordMap> =>
-  JSON.parse(await sh(`bin/sluice record ${name} --json`)) as RecordMap;
+const inspect = (path: string): Promise<NvramInspection> => sluice<NvramInspection>(`nvram inspect ${path}`);
 
 for (const kind of ["persistent memory", "durable writes"] as const) {
   test(`${kind}: recorded before it is written, free when it is recorded, kept over SIGKILL, empty after a clean stop`, async (t) => {
@@ -49,21 +44,21 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
 
     const daemon = new Daemon(name);
     await daemon.start();
-    const first = await status(name);
+    const first = await askStatus(name);
     t.is(first.record?.durableBy, kind);
     await sh(`dd if=/dev/urandom of=${daemon.path} bs=4k count=1 oflag=direct`);
-    t.is((await recordOf(name)).status.counts.updates, 1);
+    t.is((await askRecord(name)).status.counts.updates, 1);
     t.true((await inspect(nvram)).recordedChunks > 0);
 
     // R3: what is in the record is written without touching the file, and with no call but those that serve the queue.
     await sh(`echo 2 >/sys/block/ublkb${daemon.id}/queue/nomerges`);
     const small = `fio --name=hits --filename=${daemon.path} --direct=1 --ioengine=libaio --rw=randwrite --bs=4k --size=64k --iodepth=8`;
     await sh(`${small} --io_size=64k`);
-    const before = await recordOf(name);
+    const before = await sluice<RecordMap>(`record ${name}`);
     const hash = await sh(`sha256sum ${nvram}`);
     const thread = await queueThread(daemon.pid, daemon.id, 0);
     const calls = await systemCalls(thread, `${small} --io_size=${HITS * 4}k --norandommap`);
-    const after = await recordOf(name);
+    const after = await askRecord(name);
     t.is(after.status.counts.writes - before.status.counts.writes, HITS);
     t.is(after.status.counts.updates, before.status.counts.updates);
     t.is(await sh(`sha256sum ${nvram}`), hash);
@@ -80,7 +75,7 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
 
     // Random writes over more than the record may hold: it evicts, and stays within its limit.
     const load = new VerifiedLoad(daemon.path);
-    while (((await status(name)).record?.counts.removed ?? 0) === 0);
+    await until(async () => ((await askStatus(name)).record?.counts.removed ?? 0) > 0);
     await daemon.end("SIGKILL");
     const left = await inspect(nvram);
     t.true(left.recordedChunks > 0);
@@ -92,7 +87,7 @@ for (const kind of ["persistent memory", "durable writes"] as const) {
     t.regex(daemon.output, /recovered/);
     t.false(load.hasEnded);
     t.true((await load.stop()) > 0);
-    const { record } = await status(name);
+    const { record } = await askStatus(name);
     t.true((record?.crashCopyBytes ?? Infinity) <= 16 * MIB + left.damagedLines * LINE_CHUNKS_BYTES);
     t.is(record?.counts.failures, 0);
     t.is(record?.limitBytes, 16 * MIB);

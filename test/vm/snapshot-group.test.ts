@@ -4,23 +4,24 @@
 import { constants } from "node:fs";
 import { access, chmod, open, readFile, writeFile } from "node:fs/promises";
 import test from "ava";
-import { ask, askCopies, askCopyCancel, askSnapshots } from "../../src/control/client.ts";
+import {
+  ask,
+  askCopies,
+  askCopyCancel,
+  askSnapshot,
+  askSnapshots,
+  askSnapshotUnexport,
+} from "../../src/control/client.ts";
 import type { CopyGroupRow } from "../../src/control/copy-group.ts";
-import type { GroupRow } from "../../src/control/snapshot-group.ts";
-import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
-import { codeOf } from "../../src/ublk/errors.ts";
+import { takeGroup, type GroupRow } from "../../src/control/snapshot-group.ts";
+import { codeOf, messageOf } from "../../src/ublk/errors.ts";
 import { configure, Daemon } from "./daemon.ts";
-import { image, MIB, sh, tried } from "./support.ts";
+import { image, MIB, sh, sluice, tried, until } from "./support.ts";
 
 const BLOCK = 4096;
 /** Notes how it is called; does not freeze while there is HOOK.refuse. */
 const HOOK = "/tmp/freeze";
 const frozen = async (): Promise<string[]> => (await readFile(`${HOOK}.log`, "utf8")).trim().split("\n");
-const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
-/** Waits for an event, however long it takes. */
-const until = async (happens: () => Promise<boolean>): Promise<void> => {
-  while (!(await happens()));
-};
 
 /** Writes 1, 2, 3 and so on, each to the one volume, and when that has been answered, to the other. */
 class Counter {
@@ -54,18 +55,15 @@ class Counter {
   /** It has written more than until now. */
   async goesOn(): Promise<void> {
     const before = this.last + 1;
-    await until(async () => {
-      await new Promise((resolve) => setImmediate(resolve));
-      return this.last > before;
-    });
+    await until(() => this.last > before);
   }
 }
 
 /** The number that a snapshot of a volume shows. */
 async function shown(volume: string, snapshot: string): Promise<number> {
-  const { device } = await sluice<SnapshotRow>(`snapshot export ${volume} ${snapshot}`);
+  const { device } = await askSnapshot(volume, "export", snapshot);
   const number = await numberIn(String(device));
-  await sh(`bin/sluice snapshot unexport ${volume} ${snapshot}`);
+  await askSnapshotUnexport(volume, snapshot, false);
   return number;
 }
 
@@ -76,11 +74,14 @@ async function numberIn(path: string): Promise<number> {
 }
 
 /** Where a guest is too slow for the deadline, that is no fault: tries again. */
-async function takeBoth<Row>(words: string): Promise<readonly Row[]> {
+async function inTime<Row>(take: () => Promise<readonly Row[]>): Promise<readonly Row[]> {
   for (;;) {
-    const { code, output } = await tried(`bin/sluice ${words} --json`);
-    if (code === 0) return JSON.parse(output) as readonly Row[];
-    if (!/was not asked to go on in time/.test(output)) throw new Error(output);
+    try {
+      return await take();
+    } catch (error) {
+      // What came of it may still be being undone.
+      if (!/was not asked to go on in time|try again when that is done/.test(messageOf(error))) throw error;
+    }
   }
 }
 
@@ -103,7 +104,9 @@ test.serial("two volumes at one instant: the later write is never there without 
   await counter.goesOn();
   let before = 0;
   for (const snapshot of ["s1", "s2", "s3"]) {
-    const rows = await takeBoth<GroupRow>(`snapshot create one,other ${snapshot}`);
+    const rows = await inTime<GroupRow>(() =>
+      snapshot === "s1" ? sluice("snapshot create one,other s1") : takeGroup(["one", "other"], snapshot),
+    );
     t.deepEqual(
       rows.map(({ volume, name, state }) => [volume, name, state]),
       [
@@ -121,7 +124,7 @@ test.serial("two volumes at one instant: the later write is never there without 
 
   // Copies: what is at their destinations is of one instant, too.
   const folder = "/var/tmp/night";
-  const jobs = await takeBoth<CopyGroupRow>(`copy start one,other ${folder}/`);
+  const jobs = await inTime<CopyGroupRow>(() => sluice(`copy start one,other ${folder}/`));
   t.deepEqual(
     jobs.map(({ volume, name, destinations }) => [volume, name, destinations]),
     [
@@ -147,11 +150,11 @@ test.serial("two volumes at one instant: the later write is never there without 
   await counter.goesOn();
 
   // Where one cannot, none has it, and none is held back.
-  await sh("bin/sluice snapshot create other s4");
+  await askSnapshot("other", "create", "s4");
   t.regex((await tried("bin/sluice snapshot create one,other s4")).output, /No snapshot "s4": Volume other has a sn/);
-  t.regex((await tried("bin/sluice snapshot create one,none s5")).output, /No snapshot "s5": Volume none is not run/);
+  await t.throwsAsync(takeGroup(["one", "none"], "s5"), { message: /No snapshot "s5": Volume none is not run/ });
   t.regex((await tried("bin/sluice snapshot create one,one s5")).output, /volume one is named twice/);
-  const { snapshots } = await sluice<SnapshotList>("snapshot list one");
+  const { snapshots } = await askSnapshots("one");
   t.deepEqual(
     snapshots.map(({ name }) => name),
     ["s1", "s2", "s3"],
@@ -162,14 +165,10 @@ test.serial("two volumes at one instant: the later write is never there without 
   t.true(calls.length >= 10);
   t.true(calls.every((call, index) => call === (index % 2 === 0 ? "freeze one" : "thaw one")));
   await sh(`touch ${HOOK}.refuse`);
-  t.regex(
-    (await tried("bin/sluice snapshot create one s5")).output,
-    /"\/tmp\/freeze freeze one" ended with 1: nothing is taken/,
-  );
-  t.regex(
-    (await tried("bin/sluice snapshot create other,one s5")).output,
-    /No snapshot "s5": "\/tmp\/freeze freeze one"/,
-  );
+  await t.throwsAsync(askSnapshot("one", "create", "s5"), {
+    message: /"\/tmp\/freeze freeze one" ended with 1: nothing is taken/,
+  });
+  await t.throwsAsync(takeGroup(["other", "one"], "s5"), { message: /No snapshot "s5": "\/tmp\/freeze freeze one"/ });
   await sh(`rm ${HOOK}.refuse`);
   t.is((await frozen()).length, calls.length + 4);
 

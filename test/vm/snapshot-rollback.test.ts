@@ -3,12 +3,11 @@
 /** A volume is made what it was at a snapshot, beside others, over the death of the daemon that does it. */
 import { open, writeFile } from "node:fs/promises";
 import test from "ava";
-import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
+import { askRollback, askSnapshot, askSnapshots, askSnapshotUnexport } from "../../src/control/client.ts";
 import { configure, Daemon } from "./daemon.ts";
 import { image, MIB, sh, tried } from "./support.ts";
 
 const SIZE = 16 * MIB;
-const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
 const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
 
 test.serial("a volume goes back to a snapshot, and forth to a newer one", async (t) => {
@@ -20,24 +19,24 @@ test.serial("a volume goes back to a snapshot, and forth to a newer one", async 
     sh(`dd if=/dev/urandom of=${volume} bs=64k seek=${seek} count=${count} oflag=direct conv=notrunc status=none`);
   await write(0, 256);
   const monday = await hash(path);
-  await sh("bin/sluice snapshot create back monday");
+  await askSnapshot("back", "create", "monday");
   await write(10, 40);
   const tuesday = await hash(path);
-  await sh("bin/sluice snapshot create back tuesday");
+  await askSnapshot("back", "create", "tuesday");
   await write(30, 60);
 
-  t.regex((await tried("bin/sluice snapshot rollback back sunday")).output, /has no snapshot "sunday"/);
+  await t.throwsAsync(askRollback("back", "sunday"), { message: /has no snapshot "sunday"/ });
   const user = await open(volume);
   t.regex((await tried("bin/sluice snapshot rollback back monday")).output, /in use: open in process/);
   await user.close();
   await sh("bin/sluice snapshot rollback back monday");
   t.is(await hash(volume), monday);
-  const { device } = await sluice<SnapshotRow>("snapshot export back tuesday");
+  const { device } = await askSnapshot("back", "export", "tuesday");
   t.is(await hash(String(device)), tuesday);
-  await sh("bin/sluice snapshot unexport back tuesday");
+  await askSnapshotUnexport("back", "tuesday", false);
   await sh("bin/sluice snapshot rollback back tuesday");
   t.is(await hash(volume), tuesday);
-  t.is((await sluice<SnapshotList>("snapshot list back")).snapshots.length, 2);
+  t.is((await askSnapshots("back")).snapshots.length, 2);
   await sh("bin/sluice down back");
 
   // A daemon that dies while it rolls back is followed by one that begins again.

@@ -2,7 +2,6 @@
 // vm-kernel: 7.2
 /** Snapshots of a running volume: what they show, and that they go on showing it, whatever dies. */
 import { open } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import {
   askSnapshot,
@@ -13,18 +12,11 @@ import {
 } from "../../src/control/client.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
 import { configure, Daemon } from "./daemon.ts";
-import { image, MIB, sh, tried, VerifiedLoad } from "./support.ts";
+import { image, MIB, sh, sluice, tried, until, VerifiedLoad } from "./support.ts";
 
 const SIZE = 24 * MIB;
-const POLL_MS = 100;
-/** A command takes seconds to start in an emulated guest: most of what they ask of the daemon is asked by the test itself. */
-const sluice = async <T>(words: string): Promise<T> => JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
 const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
 const moved = async (name: string): Promise<number> => (await askSnapshots(name)).store.counts.moved;
-/** Waits for an event, however long it takes. */
-const until = async (happens: () => Promise<boolean>): Promise<void> => {
-  while (!(await happens())) await sleep(POLL_MS);
-};
 
 test.serial("a snapshot shows what was there, under load, over SIGKILL of the daemon and a clean stop", async (t) => {
   const path = await image("snapped", SIZE);
@@ -186,7 +178,7 @@ test.serial("a store that is full, or fails, costs snapshots; the host goes on a
   // Room for 40 MiB, of which 32 are taken now; the warning comes when 30 are, or at any time after.
   await write(`${verified(7)} --offset=16M --size=16M`);
   await until(async () => (await askSnapshots("full")).store.warnings === 1);
-  await until(() => Promise.resolve(daemon.output.includes(" % full")));
+  await until(() => daemon.output.includes(" % full"));
   t.regex(daemon.output, /Store \/dev\/mapper\/store is more than 75 % full: 3[0-2](\.\d+)?MiB of 40MiB, full in/);
   const { store } = await askSnapshots("full");
   t.true(store.fillingBytesPerSecond > 0);

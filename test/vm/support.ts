@@ -1,9 +1,15 @@
-/** What tests in a guest share: commands, images, and a server process that can be killed. */
+/**
+ * What tests in a guest share: commands, images, and a server process that can be killed.
+ *
+ * A command takes seconds to start in an emulated guest. So tests run `bin/sluice` where the command itself is to be tested, each
+ * at least once; what else they want of a daemon they ask it themselves, by src/control/client.ts.
+ */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { open, rm } from "node:fs/promises";
 import { release } from "node:os";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { FilterSpec, VolumeSpec } from "../../src/targets/volume.ts";
@@ -13,6 +19,7 @@ import type { ServerSpec } from "./server.ts";
 const execute = promisify(execFile);
 const SERVER = fileURLToPath(new URL("./server.ts", import.meta.url));
 const OUTPUT_MAX_BYTES = 64 * 2 ** 20;
+const POLL_MS = 100;
 export const MIB = 2 ** 20;
 /** A guest without udev: dmsetup makes its nodes itself. */
 const env = { ...process.env, DM_DISABLE_UDEV: "1" };
@@ -40,6 +47,16 @@ export async function tried(command: string): Promise<{ code: number; output: st
       return { code, output: (error as Error).message };
     },
   );
+}
+
+/** Runs `bin/sluice`; gives what it prints for programs. Throws with its output when it fails. */
+export async function sluice<T>(words: string): Promise<T> {
+  return JSON.parse(await sh(`bin/sluice ${words} --json`)) as T;
+}
+
+/** Waits for an event, however long it takes: the test has a limit of its own. */
+export async function until(happens: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await happens())) await sleep(POLL_MS);
 }
 
 /** A sparse file on tmpfs. */
