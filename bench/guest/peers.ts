@@ -53,6 +53,10 @@ export async function up(volume: string): Promise<void> {
   await run("bin/sluice", "up", volume);
 }
 
+export async function down(volume: string): Promise<void> {
+  await run("bin/sluice", "down", volume);
+}
+
 /** A volume that is up, as a peer. */
 export async function sluicePeer(name: string, volume: string): Promise<Peer> {
   const status = JSON.parse(await run("bin/sluice", "status", volume, "--json")) as {

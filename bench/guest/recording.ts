@@ -2,7 +2,7 @@
 import { release } from "node:os";
 import { LOADS, measureInTurns, putThrough, sizeOf, type Load, type Sample } from "./measure.ts";
 import { leave, readOrder } from "./order.ts";
-import { configure, makeRamDisks, run, sluicePeer, up, type Peer } from "./peers.ts";
+import { configure, down, makeRamDisks, run, sluicePeer, up, type Peer } from "./peers.ts";
 
 export interface RecordingOrder {
   readonly rounds: number;
@@ -13,6 +13,7 @@ export interface RecordingOrder {
 /** Updates of a volume's record. */
 export interface Updates {
   readonly peer: string;
+  /** After the last start. */
   readonly before: number;
   readonly whileMeasuring: number;
 }
@@ -32,7 +33,12 @@ export const PEERS = {
   disk: "record on a disk",
 } as const;
 
-async function startPeers(): Promise<Peer[]> {
+const VOLUMES = ["plain", "layer", "pmem", "disk"] as const;
+const RECORDED = ["pmem", "disk"] as const;
+/** How a process was compiled, it stays: each so many rounds have new ones, so that this is no property of what they serve. */
+const ROUNDS_PER_START = 4;
+
+async function setUp(): Promise<void> {
   await run("modprobe", "ublk_drv");
   const [plain, layer, pmem, disk] = await makeRamDisks(4);
   await run("mkfs.ext4", "-q", "-b", "4096", "/dev/pmem0");
@@ -45,9 +51,12 @@ async function startPeers(): Promise<Peer[]> {
   await configure("layer", `path = "${layer}"`, '[[filter]]\nkind = "error"\nrate = 0');
   await configure("pmem", `path = "${pmem}"`, '[record]\nnvram = "/mnt/pmem/nvram"');
   await configure("disk", `path = "${disk}"`, '[record]\nnvram = "/mnt/disk/nvram"');
+  for (const volume of RECORDED) await run("bin/sluice", "nvram", "create", volume, "--in-sync");
+}
+
+async function startPeers(): Promise<Peer[]> {
   const peers: Peer[] = [];
-  for (const volume of ["plain", "layer", "pmem", "disk"] as const) {
-    if (volume === "pmem" || volume === "disk") await run("bin/sluice", "nvram", "create", volume, "--in-sync");
+  for (const volume of VOLUMES) {
     await up(volume);
     peers.push(await sluicePeer(PEERS[volume], volume));
   }
@@ -69,16 +78,24 @@ async function updatesOf(volume: string): Promise<number> {
 
 async function main(): Promise<void> {
   const order = readOrder() as RecordingOrder;
-  const peers = await startPeers();
-  for (const peer of peers) await writeEverything(peer);
-  const before = { pmem: await updatesOf("pmem"), disk: await updatesOf("disk") };
   const loads = LOADS.filter(({ name, rw }) => rw.endsWith("write") && name.includes(order.load));
-  const samples = await measureInTurns(peers, loads, order.rounds);
-  const updates: Updates[] = [];
-  for (const volume of ["pmem", "disk"] as const) {
-    const whileMeasuring = (await updatesOf(volume)) - before[volume];
-    updates.push({ peer: PEERS[volume], before: before[volume], whileMeasuring });
+  const samples: Sample[] = [];
+  const before = { pmem: 0, disk: 0 };
+  const whileMeasuring = { pmem: 0, disk: 0 };
+  await setUp();
+  for (let rounds = order.rounds; rounds > 0; rounds -= ROUNDS_PER_START) {
+    const peers = await startPeers();
+    for (const peer of peers) await writeEverything(peer);
+    for (const volume of RECORDED) before[volume] = await updatesOf(volume);
+    samples.push(...(await measureInTurns(peers, loads, Math.min(rounds, ROUNDS_PER_START))));
+    for (const volume of RECORDED) whileMeasuring[volume] += (await updatesOf(volume)) - before[volume];
+    for (const volume of VOLUMES) await down(volume);
   }
+  const updates: Updates[] = RECORDED.map((volume) => ({
+    peer: PEERS[volume],
+    before: before[volume],
+    whileMeasuring: whileMeasuring[volume],
+  }));
   await leave({ kernel: release(), samples, updates });
 }
 

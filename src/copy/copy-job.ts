@@ -16,6 +16,8 @@ const BUFFERS = 4;
 const SYNC_BYTES = 32 * 2 ** 20;
 /** The same while the job waits for its pace: a barrier costs it nothing then. */
 const WAITING_SYNC_BYTES = 4 * 2 ** 20;
+/** What was written waits no longer for its barrier: a slow job passes its segments, and hears of a destination that fails. */
+const SYNC_MS = 10_000;
 /** Hot segments are looked for again each time that this part of the volume has been copied. */
 const REORDER_SHARE = 1 / 16;
 
@@ -97,6 +99,8 @@ export class CopyJob {
   /** Written, but not known to be durable. */
   #written: Segment[] = [];
   #writtenUnits = 0;
+  /** When the oldest of it was written. */
+  #writtenAtMs = 0;
   #reading = 0;
   #isStoring = false;
   #isWaiting = false;
@@ -290,6 +294,7 @@ export class CopyJob {
     if (this.#written.length === 0 || this.#state === "failed") return false;
     const bytes = this.#writtenUnits * this.#plan.unitBytes;
     if (bytes >= SYNC_BYTES || (this.#isWaiting && bytes >= WAITING_SYNC_BYTES)) return true;
+    if (this.#parts.clock.nowMs() - this.#writtenAtMs >= SYNC_MS) return true;
     const isAllWritten = this.#list.copiedUnits + this.#writtenUnits === this.#list.units;
     return isAllWritten || (this.#state === "paused" && this.#reading === 0);
   }
@@ -302,6 +307,7 @@ export class CopyJob {
     if (destination === undefined) {
       this.#read.shift();
       this.#idle.push(shared);
+      if (this.#written.length === 0) this.#writtenAtMs = this.#parts.clock.nowMs();
       this.#written.push(segment);
       this.#writtenUnits += unitsOf(segment);
       this.#stored();

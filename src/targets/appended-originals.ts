@@ -11,13 +11,7 @@
 import type { ByteStorage } from "../nvram/byte-storage.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { isRecordSize } from "./record-size.ts";
-import {
-  CONTROL_BYTES,
-  decodeTrailer,
-  PAYLOAD_AT,
-  RECORD_KIND,
-  type StreamStart,
-} from "./stream-format.ts";
+import { CONTROL_BYTES, decodeTrailer, PAYLOAD_AT, RECORD_KIND, type StreamStart } from "./stream-format.ts";
 import { StreamReader, type PlacedPart } from "./stream-reader.ts";
 
 /** Crosses between threads, which share its memory. */

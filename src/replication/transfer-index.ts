@@ -1,0 +1,38 @@
+/**
+ * Where the receiver's log has each transfer. Rebuilt from the log when it is opened: what it says, the log says.
+ *
+ * Invariant: a transfer that is told of lies in what the log keeps; what was released is forgotten with it. There are no more
+ * than the log has room for.
+ */
+export interface LoggedTransfer {
+  readonly position: number;
+  /** Bytes of its payload. */
+  readonly length: number;
+}
+
+const NUMBERS = 2 ** 32;
+
+export class TransferIndex {
+  /** By incarnation and number together, in the order of the log. */
+  readonly #transfers = new Map<number, LoggedTransfer>();
+
+  get count(): number {
+    return this.#transfers.size;
+  }
+
+  add(incarnation: number, number: number, transfer: LoggedTransfer): void {
+    this.#transfers.set(incarnation * NUMBERS + number, transfer);
+  }
+
+  find(incarnation: number, number: number): LoggedTransfer | undefined {
+    return this.#transfers.get(incarnation * NUMBERS + number);
+  }
+
+  /** What lies before this position is not there any more. */
+  forgetBefore(position: number): void {
+    for (const [id, transfer] of this.#transfers) {
+      if (transfer.position >= position) return;
+      this.#transfers.delete(id);
+    }
+  }
+}
