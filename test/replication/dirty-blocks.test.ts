@@ -114,6 +114,7 @@ test("neighbours are one run, where their places are neighbours too", (t) => {
   const dirty = newDirtyBlocks({ volumeSectors: 800, blockSectors: 8 }, 100);
   dirty.wroteData(80, 80, 7, 100);
   dirty.wroteData(160, 8, 7, 500);
+  dirty.wroteData(168, 8, 8, 508);
   dirty.wroteZeroes(400, 16);
   dirty.wroteZeroes(416, 8);
   dirty.wroteData(441, 14, 8, 0);
@@ -122,6 +123,7 @@ test("neighbours are one run, where their places are neighbours too", (t) => {
     [
       { kind: RUN_KIND.REFERENCE, block: 10, blocks: 10, transfer: 7, place: 100 },
       { kind: RUN_KIND.REFERENCE, block: 20, blocks: 1, transfer: 7, place: 500 },
+      { kind: RUN_KIND.REFERENCE, block: 21, blocks: 1, transfer: 8, place: 508 },
       { kind: RUN_KIND.ZEROES, block: 50, blocks: 3, transfer: 0, place: 0 },
       { kind: RUN_KIND.DATA, block: 55, blocks: 1, transfer: 0, place: 0 },
       { kind: RUN_KIND.DATA, block: 56, blocks: 1, transfer: 0, place: 0 },
@@ -184,6 +186,9 @@ test("blocks that travel are unread until they are read; a write that failed mak
   dirty.markRead(0, 1);
   t.false(dirty.hasUnread(0, 8));
   t.true(dirty.isPartial(0), "it travels all the same");
+  const next = newDirtyBlocks({ volumeSectors: 800, blockSectors: 8 }, 20);
+  next.absorb(dirty);
+  t.true(next.hasUnread(0, 8), "with the next point it is read anew");
   dirty.wroteUnknown(10, 10);
   t.deepEqual([dirty.hasUnread(8, 8), dirty.hasUnread(16, 8), dirty.hasUnread(24, 8)], [true, true, false]);
 });

@@ -38,9 +38,8 @@ async function startStorage(disks: readonly string[]): Promise<void> {
 
 test.serial("a job from one disk of a storage network to another, while its host goes on writing", async (t) => {
   await startStorage(["source", "destination"]);
-  const store = await image("store", 64 * MIB);
-  await configure(VOLUME, `path = "/dev/nbd0"\n[snapshots]\nstore = "${store}"`);
-  await sh(`bin/sluice snapshot init ${VOLUME} --block 4KiB`);
+  await configure(VOLUME, 'path = "/dev/nbd0"\n[snapshots]\nstore = "/dev/shm/store"');
+  await sh(`bin/sluice snapshot init ${VOLUME} --size 64MiB --block 4KiB`);
   const daemon = new Daemon(VOLUME);
   await daemon.start();
   await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=16 oflag=direct status=none`);
