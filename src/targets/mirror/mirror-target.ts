@@ -1,0 +1,395 @@
+/**
+ * Logs each write for the remote, and lets it through to the store.
+ *
+ * Invariants. Writes that overlap go one after the other: the order of the log is the order on disk. What is logged is noted in
+ * the half of the point that is being built; a write that is not logged is told to be copied. Between a point's cut and the
+ * reading of what travels with it nothing of that is overwritten. In the modes "memory" and "sync" a write is answered only
+ * when the remote has it (in memory, durably), and in "memory" a flush when the remote has durably what was answered before it:
+ * unless the link is down and the policy is to go on.
+ *
+ * A discard becomes a write of zeroes: what a disk shows that was discarded, nobody knows.
+ */
+import { Operation, Request, type Layer } from "../../ublk/request.ts";
+import type { Target, TargetContext } from "../../ublk/target.ts";
+import { HeldWrites } from "../cow/held-writes.ts";
+import { ActiveWrites } from "./active-writes.ts";
+import type { DirtyBlocks } from "./dirty-blocks.ts";
+import type { OwedChunks } from "./owed-chunks.ts";
+import { SECTOR_BYTES } from "./transfer.ts";
+import type { TransferWriter } from "./transfer-ring.ts";
+
+/** When a write is answered: when it is in the store here; when the remote has it in memory as well; when it has it durably. */
+export const MIRROR_MODES = ["async", "memory", "sync"] as const;
+export type MirrorMode = (typeof MIRROR_MODES)[number];
+/** What is done when the log is full, or the link is down in the modes that wait for it. */
+export const MIRROR_POLICIES = ["continue", "stop"] as const;
+export type MirrorPolicy = (typeof MIRROR_POLICIES)[number];
+
+/** Parts that are read for a point at once, and the most bytes of each. */
+export const POINT_READS = 4;
+export const POINT_READ_BYTES = 256 * 1024;
+
+export interface MirrorParts {
+  readonly writer: TransferWriter;
+  /** The points that are being built, and being sent: in turns. */
+  readonly halves: readonly [DirtyBlocks, DirtyBlocks];
+  readonly owed: OwedChunks;
+  readonly chunkBytes: number;
+  readonly mode: MirrorMode;
+  readonly policy: MirrorPolicy;
+}
+
+/** What a cut has found. */
+export interface Cut {
+  /** The half that the point consists of. */
+  readonly half: DirtyBlocks;
+  /** Transfers before this one belong to it. */
+  readonly endTransfer: number;
+  /** It reproduces this moment: nothing was to be copied. */
+  readonly isClosed: boolean;
+}
+
+/** Told with 0 and the bytes, valid until it returns, or with a negative errno. */
+export type PointRead = (result: number, bytes: Uint8Array) => void;
+
+/** What is below a mirror is opened with: room for its own reads. */
+export function belowMirror<T extends TargetContext>(context: T): T {
+  return { ...context, depth: context.depth + POINT_READS };
+}
+
+export class MirrorTarget implements Target, Layer {
+  readonly #parts: MirrorParts;
+  readonly #next: Target;
+  readonly #context: TargetContext;
+  readonly #depth: number;
+  readonly #held: HeldWrites;
+  readonly #active: ActiveWrites;
+  /** By slot: what the last write of it was. */
+  readonly #transfers: Uint32Array;
+  readonly #halfOf: Int8Array;
+  readonly #wasDiscard: Uint8Array;
+  /** Each request's data, as long as the last time: a new view for each would be garbage. */
+  readonly #views: Uint8Array[];
+  /** Writes and flushes that wait for the remote. */
+  readonly #waiting: Request[];
+  #waitingCount = 0;
+  #mode: MirrorMode;
+  #isLogging = false;
+  #isLinked = false;
+  /** Of the remote: transfers before these are in its memory, and durable there. */
+  #received = 0;
+  #durable = 0;
+  /** The half that is being built; the other one is frozen while a point is sent. */
+  #half = 0;
+  #isFrozen = false;
+  /** Logged writes under way by half, and those that are in no log. */
+  readonly #inFlight = [0, 0];
+  #unlogged = 0;
+  #whenDrained: (() => void) | undefined;
+  readonly #reads: Request[];
+  readonly #readers = new Array<PointRead | undefined>(POINT_READS).fill(undefined);
+  readonly #mayGo = (request: Request): boolean => this.#isFree(request);
+  readonly #go = (request: Request): void => this.#issue(request);
+  /** Writes that were held, and how often the log was full. */
+  heldWrites = 0;
+  overflows = 0;
+  /** Told when nothing is logged any more since the log was full. */
+  whenOverflowed: () => void = () => undefined;
+
+  /** `next` has been opened with `belowMirror(context)`. */
+  constructor(parts: MirrorParts, next: Target, context: TargetContext) {
+    const { depth } = context;
+    this.#parts = parts;
+    this.#next = next;
+    this.#context = context;
+    this.#depth = depth;
+    this.#mode = parts.mode;
+    this.#held = new HeldWrites(depth);
+    this.#active = new ActiveWrites(depth);
+    this.#transfers = new Uint32Array(depth);
+    this.#halfOf = new Int8Array(depth);
+    this.#wasDiscard = new Uint8Array(depth);
+    this.#views = new Array<Uint8Array>(depth).fill(new Uint8Array(0));
+    this.#waiting = new Array<Request>(depth);
+    const memory = context.ring.memory(POINT_READS * POINT_READ_BYTES);
+    this.#reads = Array.from({ length: POINT_READS }, (_, index) => {
+      const at = index * POINT_READ_BYTES;
+      return new Request(depth + index, new Uint8Array(memory.buffer, at, POINT_READ_BYTES), memory.address + at);
+    });
+    context.afterBatch(() => {
+      this.#turn();
+    });
+  }
+
+  submit(request: Request): void {
+    if (request.operation === Operation.READ) {
+      this.#next.submit(request);
+      return;
+    }
+    if (request.operation === Operation.FLUSH) {
+      this.#transfers[request.slot] = this.#parts.writer.transfer;
+      request.pass(this.#next, this);
+      return;
+    }
+    if (!this.#held.overlaps(request) && this.#isFree(request)) {
+      this.#issue(request);
+      return;
+    }
+    this.heldWrites++;
+    this.#held.hold(request);
+  }
+
+  /** Nothing stands in its way, but maybe older writes that are held. */
+  #isFree(request: Request): boolean {
+    if (this.#active.overlaps(request)) return false;
+    const sector = request.offset / SECTOR_BYTES;
+    const sectors = request.length / SECTOR_BYTES;
+    if (this.#isFrozen && this.#frozen.hasUnread(sector, sectors)) return false;
+    if (this.#parts.policy === "continue") return true;
+    const data = request.operation === Operation.WRITE ? sectors : 0;
+    return this.#isLogging && this.#hasRoom(sector, sectors) && this.#parts.writer.admits(data);
+  }
+
+  /** Of the points: what was cut may have to go into the next one. */
+  #hasRoom(sector: number, sectors: number): boolean {
+    return this.#building.admits(sector, sectors, this.#isFrozen ? this.#frozen.count : 0);
+  }
+
+  get #building(): DirtyBlocks {
+    return this.#parts.halves[this.#half] as DirtyBlocks;
+  }
+
+  get #frozen(): DirtyBlocks {
+    return this.#parts.halves[1 - this.#half] as DirtyBlocks;
+  }
+
+  #issue(request: Request): void {
+    const { slot } = request;
+    this.#wasDiscard[slot] = request.operation === Operation.DISCARD ? 1 : 0;
+    if (request.operation === Operation.DISCARD) request.operation = Operation.WRITE_ZEROES;
+    if (this.#isLogging && !this.#log(request)) {
+      this.overflows++;
+      this.stopLogging();
+      this.whenOverflowed();
+    }
+    if (this.#isLogging) {
+      this.#halfOf[slot] = this.#half;
+      this.#inFlight[this.#half] = (this.#inFlight[this.#half] as number) + 1;
+    } else {
+      this.#halfOf[slot] = -1;
+      this.#unlogged++;
+      const { chunkBytes, owed } = this.#parts;
+      owed.unlogged(
+        Math.floor(request.offset / chunkBytes),
+        Math.floor((request.offset + request.length - 1) / chunkBytes),
+      );
+    }
+    this.#active.add(request);
+    request.pass(this.#next, this);
+  }
+
+  /** False where there is no room, and nothing was done. */
+  #log(request: Request): boolean {
+    const { writer } = this.#parts;
+    const building = this.#building;
+    const sector = request.offset / SECTOR_BYTES;
+    const sectors = request.length / SECTOR_BYTES;
+    if (!this.#hasRoom(sector, sectors)) return false;
+    if (request.operation === Operation.WRITE_ZEROES) {
+      if (!writer.appendZeroes(sector, sectors)) return false;
+      building.wroteZeroes(sector, sectors);
+    } else {
+      if (!writer.appendData(sector, this.#dataOf(request))) return false;
+      building.wroteData(sector, sectors, writer.transfer, writer.place);
+    }
+    this.#transfers[request.slot] = writer.transfer;
+    return true;
+  }
+
+  #dataOf({ slot, buffer, length }: Request): Uint8Array {
+    const view = this.#views[slot] as Uint8Array;
+    if (view.length === length && view.buffer === buffer.buffer) return view;
+    return (this.#views[slot] = buffer.subarray(0, length));
+  }
+
+  answered(request: Request, result: number): void {
+    if (request.slot >= this.#depth) this.#hasRead(request, result);
+    else if (request.operation === Operation.FLUSH) this.#flushed(request, result);
+    else this.#written(request, result);
+  }
+
+  #written(request: Request, result: number): void {
+    const half = this.#halfOf[request.slot] as number;
+    if (half < 0) this.#unlogged--;
+    else {
+      if (result < 0) {
+        const written = this.#parts.halves[half] as DirtyBlocks;
+        written.wroteUnknown(request.offset / SECTOR_BYTES, request.length / SECTOR_BYTES);
+      }
+      this.#inFlight[half] = (this.#inFlight[half] as number) - 1;
+    }
+    this.#active.remove(request);
+    if (this.#wasDiscard[request.slot] === 1) request.operation = Operation.DISCARD;
+    if (result >= 0 && half >= 0 && this.#mustWait(request)) this.#waiting[this.#waitingCount++] = request;
+    else request.answer(result);
+    this.#drained();
+    this.#release();
+  }
+
+  #flushed(request: Request, result: number): void {
+    if (result === 0 && this.#mode === "memory" && this.#mustWait(request)) {
+      this.#waiting[this.#waitingCount++] = request;
+    } else request.answer(result);
+  }
+
+  /** Whether the remote has not all yet that this request waits for. */
+  #mustWait(request: Request): boolean {
+    if (this.#mode === "async") return false;
+    if (this.#parts.policy === "continue" && !(this.#isLogging && this.#isLinked)) return false;
+    const inMemory = this.#mode === "memory" && request.operation !== Operation.FLUSH;
+    const position = inMemory ? this.#received : this.#durable;
+    return ((position - (this.#transfers[request.slot] as number)) | 0) <= 0;
+  }
+
+  /** Answers those of the waiting that wait no more. */
+  #answerWaiting(): void {
+    const count = this.#waitingCount;
+    this.#waitingCount = 0;
+    for (let index = 0; index < count; index++) {
+      const request = this.#waiting[index] as Request;
+      if (this.#mustWait(request)) this.#waiting[this.#waitingCount++] = request;
+      else request.succeed();
+    }
+  }
+
+  #release(): void {
+    if (this.#held.count > 0) this.#held.release(this.#mayGo, this.#go);
+  }
+
+  #drained(): void {
+    const whenDrained = this.#whenDrained;
+    if (whenDrained === undefined) return;
+    if (this.#unlogged > 0 || (this.#inFlight[1 - this.#half] as number) > 0) return;
+    this.#whenDrained = undefined;
+    whenDrained();
+  }
+
+  #turn(): void {
+    if (this.#parts.writer.isWanted) this.#parts.writer.close();
+  }
+
+  /** The remote has transfers before `received` in memory, and those before `durable` durably. */
+  acknowledged(received: number, durable: number): void {
+    this.#received = received;
+    this.#durable = durable;
+    this.#answerWaiting();
+  }
+
+  /** Whether the remote can be waited for. */
+  set isLinked(isLinked: boolean) {
+    this.#isLinked = isLinked;
+    this.#answerWaiting();
+  }
+
+  get mode(): MirrorMode {
+    return this.#mode;
+  }
+
+  set mode(mode: MirrorMode) {
+    this.#mode = mode;
+    this.#answerWaiting();
+  }
+
+  get isLogging(): boolean {
+    return this.#isLogging;
+  }
+
+  /**
+   * Logs from now on: transfers from the one that `writer` opens next. `ready` is called when no write is under way that is in no
+   * log: what is read then may be copied.
+   */
+  startLogging(ready: () => void): void {
+    this.#parts.writer.close();
+    this.#isFrozen = false;
+    this.#building.clear();
+    this.#isLogging = true;
+    this.#whenDrained = ready;
+    this.#drained();
+    this.#release();
+  }
+
+  /** Logs no more: all that is owed has to be copied. There is no point any more that was cut. */
+  stopLogging(): void {
+    this.#isLogging = false;
+    this.#isFrozen = false;
+    this.#whenDrained = undefined;
+    // What is under way was logged in vain.
+    this.#halfOf.fill(-1);
+    this.#unlogged += (this.#inFlight[0] as number) + (this.#inFlight[1] as number);
+    this.#inFlight.fill(0);
+    this.#parts.owed.endClosed(false);
+    this.#parts.owed.copyAll();
+    this.#answerWaiting();
+    this.#release();
+  }
+
+  /** Cuts a point: none may be cut already. `done` is called when all the writes that it consists of have ended here. */
+  cut(done: (cut: Cut) => void): void {
+    const { writer, owed } = this.#parts;
+    writer.close();
+    const isClosed = owed.toCopy === 0;
+    if (isClosed) owed.cutClosed();
+    const cut = { half: this.#building, endTransfer: writer.open, isClosed };
+    this.#half = 1 - this.#half;
+    this.#building.clear();
+    this.#isFrozen = true;
+    this.#whenDrained = () => {
+      done(cut);
+    };
+    this.#drained();
+  }
+
+  /** The remote has committed the point that was cut; or it never will, and what it consists of goes into the next one. */
+  endPoint(isCommitted: boolean): void {
+    const { owed } = this.#parts;
+    this.#isFrozen = false;
+    owed.endClosed(isCommitted);
+    if (!isCommitted) this.#building.absorb(this.#frozen);
+    this.#release();
+  }
+
+  /** Reads what the store has there, at most POINT_READ_BYTES; false where all reads are under way. */
+  read(sector: number, sectors: number, done: PointRead): boolean {
+    const index = this.#readers.indexOf(undefined);
+    if (index < 0) return false;
+    this.#readers[index] = done;
+    const request = this.#reads[index] as Request;
+    request.operation = Operation.READ;
+    request.offset = sector * SECTOR_BYTES;
+    request.length = sectors * SECTOR_BYTES;
+    request.pass(this.#next, this);
+    return true;
+  }
+
+  #hasRead(request: Request, result: number): void {
+    const index = request.slot - this.#depth;
+    const done = this.#readers[index] as PointRead;
+    this.#readers[index] = undefined;
+    done(Math.min(result, 0), request.buffer.subarray(0, request.length));
+  }
+
+  /** What travels with the point that was cut has been read there: it may be overwritten. */
+  hasRead(block: number, blocks: number): void {
+    this.#frozen.markRead(block, blocks);
+    this.#release();
+  }
+
+  resized(sizeBytes: number): void {
+    this.#next.resized?.(sizeBytes);
+  }
+
+  close(): void {
+    this.#context.ring.waitUntil(() => this.#readers.every((reader) => reader === undefined));
+    this.#next.close?.();
+  }
+}
