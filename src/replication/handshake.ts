@@ -13,7 +13,7 @@ import { getTransferId, isBefore, setTransferId, type TransferId } from "./trans
 
 /** Of what the frames say, and when. It is refused as a whole: both sides have to have the same. */
 export const PROTOCOL_VERSION = 1;
-export const HELLO_BYTES = 152;
+export const HELLO_BYTES = 160;
 export const WELCOME_BYTES = 72;
 /** Enough for any frame before WELCOME. */
 export const HANDSHAKE_PAYLOAD_MAX = 4096;
@@ -35,10 +35,11 @@ const AT = {
   volumeBytes: 16,
   blockBytes: 24,
   incarnation: 28,
-  lastTransfer: 32,
-  lastPoint: 40,
-  generations: 48,
-  name: 48 + GENERATIONS_BYTES,
+  connection: 32,
+  lastTransfer: 40,
+  lastPoint: 48,
+  generations: 56,
+  name: 56 + GENERATIONS_BYTES,
 } as const;
 const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, grantedBytes: 24, generations: 32 } as const;
 // eslint-disable-next-line no-control-regex
@@ -67,8 +68,10 @@ export interface Hello {
   readonly mode: Mode;
   readonly policy: Policy;
   readonly generations: Generations;
-  /** Of this connection. No other one of this volume has it; it was durable at the source before this was sent. */
+  /** Of the source's log. No other one of this volume has it; it was durable at the source before this was sent. */
   readonly incarnation: number;
+  /** Counts the connections of this incarnation. */
+  readonly connection: number;
   /** The last transfer that the source was told is durable at the receiver. */
   readonly lastTransfer: TransferId;
   /** The last point that the source was told is committed there: its record does not hold what is older. 0: none. */
@@ -99,8 +102,9 @@ export interface Known {
   readonly isGivenUp: boolean;
   /** Its own record holds places: it was a source once, and may have what no other side ever got. */
   readonly hasRecord: boolean;
-  /** The last incarnation that was heard of; 0 for none. */
+  /** Of the newest source that was heard of, as in its HELLO; 0 for none. */
   readonly incarnation: number;
+  readonly connection: number;
   readonly lastTransfer: TransferId;
   readonly lastPoint: number;
   readonly grantedBytes: number;
@@ -123,6 +127,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   setSafeNumber(view, AT.volumeBytes, hello.volumeBytes);
   view.setUint32(AT.blockBytes, hello.blockBytes, true);
   view.setUint32(AT.incarnation, hello.incarnation, true);
+  view.setUint32(AT.connection, hello.connection, true);
   setTransferId(view, AT.lastTransfer, hello.lastTransfer);
   setSafeNumber(view, AT.lastPoint, hello.lastPoint);
   setGenerations(view, AT.generations, hello.generations);
@@ -143,6 +148,7 @@ export function decodeHello(payload: Uint8Array): Hello {
     policy: oneOf(POLICIES, "policy", view.getUint8(AT.policy)),
     generations: getGenerations(view, AT.generations),
     incarnation: view.getUint32(AT.incarnation, true),
+    connection: view.getUint32(AT.connection, true),
     lastTransfer: getTransferId(view, AT.lastTransfer),
     lastPoint: getSafeNumber(view, AT.lastPoint),
   };
@@ -205,7 +211,7 @@ function faultOf(hello: Hello, known: Known): Reason | undefined {
   if (hello.blockBytes !== known.blockBytes) {
     return refused("EBLOCK", `${volume}: wanted blocks of ${known.blockBytes} bytes, found ${hello.blockBytes}`);
   }
-  return faultOfGenerations(hello, known) ?? faultOfIncarnation(hello, known);
+  return faultOfGenerations(hello, known) ?? faultOfConnection(hello, known);
 }
 
 function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
@@ -243,11 +249,12 @@ function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
   return undefined;
 }
 
-function faultOfIncarnation({ volume, incarnation }: Hello, known: Known): Reason | undefined {
+function faultOfConnection({ volume, incarnation, connection }: Hello, known: Known): Reason | undefined {
   if (incarnation > known.incarnation) return undefined;
+  if (incarnation === known.incarnation && connection > known.connection) return undefined;
   return refused(
     "ESTALE",
-    `volume "${volume}": wanted an incarnation above ${known.incarnation}, found ${incarnation}`,
+    `volume "${volume}": wanted a connection after ${known.incarnation}.${known.connection}, found ${incarnation}.${connection}`,
   );
 }
 

@@ -18,6 +18,8 @@ const CODE_BYTES = 32;
 export const REASON_TEXT_MAX = 1024;
 export const REASON_BYTES_MAX = CODE_BYTES + REASON_TEXT_MAX;
 
+const CLOSED = 1;
+const OPEN = 2;
 const CODE = /^E[A-Z0-9]{1,31}$/;
 // Whatever a terminal takes for an order.
 // eslint-disable-next-line no-control-regex
@@ -29,7 +31,7 @@ export interface Ack {
   readonly received: TransferId;
   /** The last one that is durable in its log, with all before it. */
   readonly durable: TransferId;
-  /** So many bytes of payload of transfers it takes in all, counted from the beginning of the connection. Never shrinks. */
+  /** So many bytes of payload of TRANSFER and POINT_ITEMS it takes in all, counted from the connection's beginning. Never shrinks. */
   readonly grantedBytes: number;
 }
 
@@ -41,13 +43,14 @@ export interface PointBegin {
   readonly cut: TransferId;
   /** The moment of the source that it is, in milliseconds since 1970. */
   readonly createdMs: number;
-  /** How many items follow. */
-  readonly items: number;
+  /** It reproduces that moment. Where it does not, as something is still to be copied, the receiver stays in the last one that did. */
+  readonly isClosed: boolean;
 }
 
 /** From the source, behind the items of a point: with it the point may be committed. */
 export interface PointEnd {
   readonly point: number;
+  /** How many POINT_ITEMS there were. */
   readonly items: number;
   /** CRC-32 of the payloads of all its POINT_ITEMS, one behind the other. */
   readonly checksum: number;
@@ -73,21 +76,24 @@ export function decodeAck(payload: Uint8Array): Ack {
   return { received: getTransferId(view, 0), durable: getTransferId(view, 8), grantedBytes: getSafeNumber(view, 16) };
 }
 
-export function encodePointBegin(into: Uint8Array, { point, cut, createdMs, items }: PointBegin): void {
+export function encodePointBegin(into: Uint8Array, { point, cut, createdMs, isClosed }: PointBegin): void {
   const view = viewOf("POINT_BEGIN", into, POINT_BEGIN_BYTES);
   setSafeNumber(view, 0, point);
   setTransferId(view, 8, cut);
   setSafeNumber(view, 16, Math.round(createdMs));
-  setSafeNumber(view, 24, items);
+  view.setUint32(24, isClosed ? CLOSED : OPEN, true);
+  view.setUint32(28, 0, true);
 }
 
 export function decodePointBegin(payload: Uint8Array): PointBegin {
   const view = viewOf("POINT_BEGIN", payload, POINT_BEGIN_BYTES);
+  const kind = view.getUint32(24, true);
+  if (kind !== CLOSED && kind !== OPEN) throw new UblkError("EPROTOCOL", `no point is of kind ${kind}`);
   return {
     point: getSafeNumber(view, 0),
     cut: getTransferId(view, 8),
     createdMs: getSafeNumber(view, 16),
-    items: getSafeNumber(view, 24),
+    isClosed: view.getUint32(24, true) === CLOSED,
   };
 }
 

@@ -34,6 +34,7 @@ const HELLO: Hello = {
   policy: "stop",
   generations: { current: C, bitmap: B, offered: A, history: [B, A] },
   incarnation: 6,
+  connection: 3,
   lastTransfer: { incarnation: 5, counter: 9 },
   lastPoint: 2 ** 33 + 1,
 };
@@ -48,7 +49,7 @@ const WELCOME: Welcome = {
 /** Change them only with the version. The zeros behind the name are left out. */
 const PINNED = {
   hello: [
-    "0100000001020200bc9a785634124c530010000000010000001000000600000005000000090000000100000002000000",
+    "0100000001020200bc9a785634124c5300100000000100000010000006000000030000000000000005000000090000000100000002000000",
     "1032547698badcfebb00000000000000aa00000000000000bb00000000000000aa0000000000000064c3a57461",
   ].join(""),
   welcome: [
@@ -80,6 +81,7 @@ const KNOWN: Known = {
   isGivenUp: false,
   hasRecord: false,
   incarnation: 5,
+  connection: 2,
   lastTransfer: FITTING.lastTransfer,
   lastPoint: 7,
   grantedBytes: 1000,
@@ -133,10 +135,10 @@ test("another version is refused whatever else it says, what cannot be as well",
     // Role, mode, policy, sizes and points beyond their ends.
     ...[4, 5, 6].flatMap((at) => [changed(hello, at, 0), changed(hello, at, 4)]),
     changed(hello, 22, 0x20),
-    changed(hello, 46, 0x20),
+    changed(hello, 54, 0x20),
     // No name, and one that a terminal would take for an order.
-    changed(hello, 88, 0),
-    changed(hello, 88, 0x1b),
+    changed(hello, 96, 0),
+    changed(hello, 96, 0x1b),
   ];
   for (const bytes of wrong) t.throws(() => decodeHello(bytes), { code: "EPROTOCOL" });
   const wrongAnswers = [
@@ -188,14 +190,15 @@ test("a source that does not fit is refused with what was wanted and what was fo
     code: "EBLOCK",
     text: 'volume "data": wanted blocks of 4096 bytes, found 8192',
   });
-  t.deepEqual(refusal({ incarnation: 5 }), {
+  t.deepEqual(refusal({ incarnation: 5, connection: 2 }), {
     code: "ESTALE",
-    text: 'volume "data": wanted an incarnation above 5, found 5',
+    text: 'volume "data": wanted a connection after 5.2, found 5.2',
   });
   t.is(refusal({ incarnation: 4 }).code, "ESTALE");
+  t.is(judge({ ...HELLO, incarnation: 5, connection: 3 }, KNOWN).kind, "welcome");
   t.is(refusal({ generations: NO_GENERATIONS }).code, "EEMPTY");
   // Whatever is the same every time is told before what may pass.
-  t.is(refusal({ incarnation: 5, volumeBytes: 8192 }).code, "ESIZE");
+  t.is(refusal({ incarnation: 5, connection: 2, volumeBytes: 8192 }).code, "ESIZE");
 });
 
 test("every refusal can be sent", (t) => {
@@ -239,7 +242,7 @@ test("what a person gave up may be overwritten, but not while it is written", (t
   t.is(wanted({}, here), "recorded");
   t.is(wanted({}, { generations: generations(C, B), isGivenUp }), "full");
   t.is(wanted({}, { generations: generations(C, B), isGivenUp, isPromoted: true }), "EUNRELATED");
-  t.is(wanted({ incarnation: 5 }, here), "ESTALE");
+  t.is(wanted({ incarnation: 5, connection: 2 }, here), "ESTALE");
 });
 
 test("a receiver wants no more than it lacks, and no less", (t) => {

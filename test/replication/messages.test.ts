@@ -27,13 +27,13 @@ const ACK = {
   durable: { incarnation: 2, counter: 7 },
   grantedBytes: 2 ** 53 - 1,
 };
-const BEGIN = { point: 2 ** 40 + 1, cut: { incarnation: 3, counter: 9 }, createdMs: 1_772_366_400_000, items: 5 };
+const BEGIN = { point: 2 ** 40 + 1, cut: { incarnation: 3, counter: 9 }, createdMs: 1_772_366_400_000, isClosed: true };
 const END = { point: 2 ** 40 + 1, items: 5, checksum: 0xfedcba98 };
 
 /** Change them only with the version. */
 const PINNED = {
   ack: "03000000feffffff0200000007000000ffffffffffff1f00",
-  begin: "01000000000100000300000009000000000a45a99c0100000500000000000000",
+  begin: "01000000000100000300000009000000000a45a99c0100000100000000000000",
   end: "0100000000010000050000000000000098badcfe00000000",
   committed: "0100000000010000",
   ping: "0500000001000000",
@@ -85,6 +85,15 @@ test("a payload of another size is refused", (t) => {
       t.throws(() => decode(wrong), { code: "EPROTOCOL" }, name);
     }
   }
+});
+
+test("a point is closed or open, and nothing else", (t) => {
+  const { begin } = encoded();
+  t.true(decodePointBegin(begin).isClosed);
+  encodePointBegin(begin, { ...BEGIN, isClosed: false });
+  t.deepEqual(decodePointBegin(begin), { ...BEGIN, isClosed: false });
+  begin[24] = 3;
+  t.throws(() => decodePointBegin(begin), { code: "EPROTOCOL", message: /of kind 3/ });
 });
 
 test("numbers that are none are refused on both sides", (t) => {
