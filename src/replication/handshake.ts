@@ -7,14 +7,14 @@
  */
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { type Generations, NO_GENERATION, relationOf } from "./generations.ts";
-import type { Reason } from "./messages.ts";
+import type { Granted, Reason } from "./messages.ts";
 import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 import { getTransferId, isBefore, setTransferId, type TransferId } from "./transfer-id.ts";
 
 /** Of what the frames say, and when. It is refused as a whole: both sides have to have the same. */
 export const PROTOCOL_VERSION = 1;
 export const HELLO_BYTES = 160;
-export const WELCOME_BYTES = 72;
+export const WELCOME_BYTES = 80;
 /** Enough for any frame before WELCOME. */
 export const HANDSHAKE_PAYLOAD_MAX = 4096;
 
@@ -41,7 +41,7 @@ const AT = {
   generations: 56,
   name: 56 + GENERATIONS_BYTES,
 } as const;
-const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, grantedBytes: 24, generations: 32 } as const;
+const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, granted: 24, generations: 40 } as const;
 // eslint-disable-next-line no-control-regex
 const NAME = /^[^\u0000-\u001f\u007f-\u009f]+$/;
 
@@ -85,8 +85,8 @@ export interface Welcome {
   readonly lastTransfer: TransferId;
   /** The last point that it has committed; 0 for none. */
   readonly lastPoint: number;
-  /** As in an ACK: so many bytes of transfers it takes to begin with. */
-  readonly grantedBytes: number;
+  /** As in an ACK: what it takes to begin with. No point has more items than that. */
+  readonly granted: Granted;
   readonly generations: Generations;
 }
 
@@ -107,7 +107,7 @@ export interface Known {
   readonly connection: number;
   readonly lastTransfer: TransferId;
   readonly lastPoint: number;
-  readonly grantedBytes: number;
+  readonly granted: Granted;
 }
 
 export type Judgement =
@@ -161,7 +161,8 @@ export function encodeWelcome(welcome: Welcome): Uint8Array {
   view.setUint8(WELCOME_AT.wants, WANTS.indexOf(welcome.wants) + 1);
   setTransferId(view, WELCOME_AT.lastTransfer, welcome.lastTransfer);
   setSafeNumber(view, WELCOME_AT.lastPoint, welcome.lastPoint);
-  setSafeNumber(view, WELCOME_AT.grantedBytes, welcome.grantedBytes);
+  setSafeNumber(view, WELCOME_AT.granted, welcome.granted.transferBytes);
+  setSafeNumber(view, WELCOME_AT.granted + 8, welcome.granted.itemBytes);
   setGenerations(view, WELCOME_AT.generations, welcome.generations);
   return bytes;
 }
@@ -173,7 +174,10 @@ export function decodeWelcome(payload: Uint8Array): Welcome {
     wants: oneOf(WANTS, "want", view.getUint8(WELCOME_AT.wants)),
     lastTransfer: getTransferId(view, WELCOME_AT.lastTransfer),
     lastPoint: getSafeNumber(view, WELCOME_AT.lastPoint),
-    grantedBytes: getSafeNumber(view, WELCOME_AT.grantedBytes),
+    granted: {
+      transferBytes: getSafeNumber(view, WELCOME_AT.granted),
+      itemBytes: getSafeNumber(view, WELCOME_AT.granted + 8),
+    },
     generations: getGenerations(view, WELCOME_AT.generations),
   };
 }
@@ -185,9 +189,9 @@ export function judge(hello: Hello, known: Known | undefined): Judgement {
   }
   const reason = faultOf(hello, known);
   if (reason !== undefined) return { kind: "refused", reason };
-  const { lastTransfer, lastPoint, grantedBytes, generations } = known;
+  const { lastTransfer, lastPoint, granted, generations } = known;
   const wants = wantsOf(hello, known);
-  return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, grantedBytes, generations } };
+  return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, granted, generations } };
 }
 
 /** The words for a HELLO that cannot be read, or for whatever else ends a connection. */

@@ -36,11 +36,12 @@ export interface FoundRecord {
 
 /** Who is told of what the log has, in its order. */
 export interface LogFinder {
-  transfer(incarnation: number, counter: number, record: FoundRecord): void;
+  /** Payloads are valid until it returns: of this and of the others. */
+  transfer(incarnation: number, counter: number, record: FoundRecord, payload: Uint8Array): void;
   /** A part of the list of a point. A list may have been begun more than once: its payload tells. */
   pointItems(point: number, record: FoundRecord): void;
   /** The end of the list of a point: the point is committed. */
-  pointEnd(point: number, record: FoundRecord): void;
+  pointEnd(point: number, record: FoundRecord, payload: Uint8Array): void;
 }
 
 export interface RecoveredLog {
@@ -94,9 +95,9 @@ function tellNext(
   }
   const next = { position: place.position + bytes, link: header.checksum };
   const record = { kind, place, next, length, life };
-  if (kind === LOG_RECORD.TRANSFER) finder.transfer(high, low, record);
+  if (kind === LOG_RECORD.TRANSFER) finder.transfer(high, low, record, payload);
   else if (kind === LOG_RECORD.POINT_ITEMS) finder.pointItems(fromHalves(high, low), record);
-  else finder.pointEnd(fromHalves(high, low), record);
+  else finder.pointEnd(fromHalves(high, low), record, payload);
   return record;
 }
 

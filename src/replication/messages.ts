@@ -8,7 +8,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 import { getTransferId, setTransferId, type TransferId } from "./transfer-id.ts";
 
-export const ACK_BYTES = 24;
+export const ACK_BYTES = 32;
 export const POINT_BEGIN_BYTES = 32;
 export const POINT_END_BYTES = 24;
 export const POINT_COMMITTED_BYTES = 8;
@@ -18,6 +18,8 @@ const CODE_BYTES = 32;
 export const REASON_TEXT_MAX = 1024;
 export const REASON_BYTES_MAX = CODE_BYTES + REASON_TEXT_MAX;
 
+const CHARGE_HEADER_BYTES = 64;
+const CHARGE_UNIT_BYTES = 4096;
 const CLOSED = 1;
 const OPEN = 2;
 const CODE = /^E[A-Z0-9]{1,31}$/;
@@ -25,14 +27,25 @@ const CODE = /^E[A-Z0-9]{1,31}$/;
 // eslint-disable-next-line no-control-regex
 const CONTROL_CHARACTERS = /[\u0000-\u001f\u007f-\u009f]/g;
 
+/** What a receiver takes in all, by `chargeOf`: items never wait for room that transfers have taken. */
+export interface Granted {
+  readonly transferBytes: number;
+  readonly itemBytes: number;
+}
+
+/** What a frame of TRANSFER or POINT_ITEMS counts as: no log needs more for it. */
+export function chargeOf(payloadBytes: number): number {
+  return Math.ceil((payloadBytes + CHARGE_HEADER_BYTES) / CHARGE_UNIT_BYTES) * CHARGE_UNIT_BYTES;
+}
+
 /** From the receiver: what it has, and what more it takes. */
 export interface Ack {
   /** The last transfer that is in its memory, with all before it. */
   readonly received: TransferId;
   /** The last one that is durable in its log, with all before it. */
   readonly durable: TransferId;
-  /** So many bytes of payload of TRANSFER and POINT_ITEMS it takes in all, counted from the connection's beginning. Never shrinks. */
-  readonly grantedBytes: number;
+  /** So much it takes in all, by `chargeOf`, from the connection's beginning: of transfers, and of items. Never shrinks. */
+  readonly granted: Granted;
 }
 
 /** From the source, before the items of a consistency point. */
@@ -64,16 +77,21 @@ export interface Reason {
   readonly text: string;
 }
 
-export function encodeAck(into: Uint8Array, { received, durable, grantedBytes }: Ack): void {
+export function encodeAck(into: Uint8Array, { received, durable, granted }: Ack): void {
   const view = viewOf("ACK", into, ACK_BYTES);
   setTransferId(view, 0, received);
   setTransferId(view, 8, durable);
-  setSafeNumber(view, 16, grantedBytes);
+  setSafeNumber(view, 16, granted.transferBytes);
+  setSafeNumber(view, 24, granted.itemBytes);
 }
 
 export function decodeAck(payload: Uint8Array): Ack {
   const view = viewOf("ACK", payload, ACK_BYTES);
-  return { received: getTransferId(view, 0), durable: getTransferId(view, 8), grantedBytes: getSafeNumber(view, 16) };
+  return {
+    received: getTransferId(view, 0),
+    durable: getTransferId(view, 8),
+    granted: { transferBytes: getSafeNumber(view, 16), itemBytes: getSafeNumber(view, 24) },
+  };
 }
 
 export function encodePointBegin(into: Uint8Array, { point, cut, createdMs, isClosed }: PointBegin): void {

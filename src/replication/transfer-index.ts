@@ -4,10 +4,21 @@
  * Invariant: a transfer that is told of lies in what the log keeps; what was released is forgotten with it. There are no more
  * than the log has room for.
  */
-export interface LoggedTransfer {
+import type { LogPlace } from "./log-geometry.ts";
+import type { TransferId } from "./transfer-id.ts";
+
+/** A record of the log. */
+export interface Logged {
   readonly position: number;
   /** Bytes of its payload. */
   readonly length: number;
+}
+
+export interface LoggedTransfer extends Logged {
+  /** Sectors of data in it. */
+  readonly dataSectors: number;
+  /** Where the next record begins. */
+  readonly next: LogPlace;
 }
 
 const NUMBERS = 2 ** 32;
@@ -20,12 +31,12 @@ export class TransferIndex {
     return this.#transfers.size;
   }
 
-  add(incarnation: number, number: number, transfer: LoggedTransfer): void {
-    this.#transfers.set(incarnation * NUMBERS + number, transfer);
+  add({ incarnation, counter }: TransferId, transfer: LoggedTransfer): void {
+    this.#transfers.set(incarnation * NUMBERS + counter, transfer);
   }
 
-  find(incarnation: number, number: number): LoggedTransfer | undefined {
-    return this.#transfers.get(incarnation * NUMBERS + number);
+  find({ incarnation, counter }: TransferId): LoggedTransfer | undefined {
+    return this.#transfers.get(incarnation * NUMBERS + counter);
   }
 
   /** What lies before this position is not there any more. */

@@ -42,7 +42,7 @@ const WELCOME: Welcome = {
   wants: "recorded",
   lastTransfer: { incarnation: 5, counter: 8 },
   lastPoint: 2 ** 33,
-  grantedBytes: 64 * 2 ** 20,
+  granted: { transferBytes: 64 * 2 ** 20, itemBytes: 16 * 2 ** 20 },
   generations: { current: B, bitmap: NONE, offered: NONE, history: [A, NONE] },
 };
 
@@ -53,8 +53,8 @@ const PINNED = {
     "1032547698badcfebb00000000000000aa00000000000000bb00000000000000aa0000000000000064c3a57461",
   ].join(""),
   welcome: [
-    "01000000020000000500000008000000000000000200000000000004000000",
-    "00bb0000000000000000000000000000000000000000000000aa000000000000000000000000000000",
+    "01000000020000000500000008000000000000000200000000000004000000000000000100000000",
+    "bb0000000000000000000000000000000000000000000000aa000000000000000000000000000000",
   ].join(""),
 };
 
@@ -84,7 +84,7 @@ const KNOWN: Known = {
   connection: 2,
   lastTransfer: FITTING.lastTransfer,
   lastPoint: 7,
-  grantedBytes: 1000,
+  granted: { transferBytes: 1000, itemBytes: 2000 },
 };
 
 function refusal(hello: Partial<Hello>, known: Partial<Known> | "none" = {}): { code: string; text: string } {
@@ -169,7 +169,7 @@ test("a source that fits is told what the receiver has", (t) => {
       wants: "resume",
       lastTransfer: KNOWN.lastTransfer,
       lastPoint: 7,
-      grantedBytes: 1000,
+      granted: { transferBytes: 1000, itemBytes: 2000 },
       generations: KNOWN.generations,
     },
   });

@@ -25,14 +25,14 @@ import { isBefore, NO_TRANSFER } from "../../src/replication/transfer-id.ts";
 const ACK = {
   received: { incarnation: 3, counter: 0xfffffffe },
   durable: { incarnation: 2, counter: 7 },
-  grantedBytes: 2 ** 53 - 1,
+  granted: { transferBytes: 2 ** 53 - 1, itemBytes: 4096 },
 };
 const BEGIN = { point: 2 ** 40 + 1, cut: { incarnation: 3, counter: 9 }, createdMs: 1_772_366_400_000, isClosed: true };
 const END = { point: 2 ** 40 + 1, items: 5, checksum: 0xfedcba98 };
 
 /** Change them only with the version. */
 const PINNED = {
-  ack: "03000000feffffff0200000007000000ffffffffffff1f00",
+  ack: "03000000feffffff0200000007000000ffffffffffff1f000010000000000000",
   begin: "01000000000100000300000009000000000a45a99c0100000100000000000000",
   end: "0100000000010000050000000000000098badcfe00000000",
   committed: "0100000000010000",

@@ -55,6 +55,11 @@ export function dataSectorsOf(entries: readonly TransferEntry[]): number {
   return entries.reduce((sum, { kind, sectors }) => sum + (kind === ENTRY_KIND.DATA ? sectors : 0), 0);
 }
 
+/** Of a payload that was decoded once: how many sectors of data it has. */
+export function dataSectorsIn(payload: Uint8Array): number {
+  return new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(8, true);
+}
+
 /** What goes before the data, which follow it as they are. Throws ESIZE where there is more than a transfer carries. */
 export function encodeTable(table: TransferTable): Uint8Array {
   const { entries } = table;

@@ -1,0 +1,65 @@
+/**
+ * What the receiver notes at the end of a point's list in its log: with this record the point is committed, and with it alone
+ * the point is found again.
+ *
+ * Invariant: what a point consists of lies before its end, in so many records; older lists of the same number were given up.
+ *
+ *     0  4  incarnation of the source    16  8  moment of the source, ms since 1970     40  8  position where the tail
+ *     4  4  last transfer of the point   24  8  generation of the source                        may go when it is applied
+ *     8  4  number of its lists          32  8  number of the last closed point         48  4  link there
+ *    12  4  1 closed, 2 open                    before it                                52  4  zero
+ *
+ * All numbers are little-endian.
+ */
+import { UblkError } from "../ublk/errors.ts";
+import type { Generation } from "./generations.ts";
+import type { LogPlace } from "./log-geometry.ts";
+import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
+import { getTransferId, setTransferId, type TransferId } from "./transfer-id.ts";
+
+export const POINT_RECORD_BYTES = 56;
+const CLOSED = 1;
+const OPEN = 2;
+
+export interface PointRecord {
+  /** The last transfer that belongs to it. */
+  readonly cut: TransferId;
+  /** How many lists, right before its end but for transfers. */
+  readonly lists: number;
+  readonly isClosed: boolean;
+  readonly createdMs: number;
+  readonly generation: Generation;
+  /** What the image was last exactly; 0 for nothing. */
+  readonly lastClosed: number;
+  readonly tail: LogPlace;
+}
+
+export function encodePointRecord(point: PointRecord): Uint8Array {
+  const bytes = new Uint8Array(POINT_RECORD_BYTES);
+  const view = new DataView(bytes.buffer);
+  setTransferId(view, 0, point.cut);
+  view.setUint32(8, point.lists, true);
+  view.setUint32(12, point.isClosed ? CLOSED : OPEN, true);
+  setSafeNumber(view, 16, point.createdMs);
+  view.setBigUint64(24, BigInt(`0x${point.generation}`), true);
+  setSafeNumber(view, 32, point.lastClosed);
+  setSafeNumber(view, 40, point.tail.position);
+  view.setUint32(48, point.tail.link, true);
+  return bytes;
+}
+
+/** Throws ELOG for what no sluice has written. */
+export function decodePointRecord(bytes: Uint8Array): PointRecord {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const kind = bytes.length === POINT_RECORD_BYTES ? view.getUint32(12, true) : 0;
+  if (kind !== CLOSED && kind !== OPEN) throw new UblkError("ELOG", "the end of a point in it is none");
+  return {
+    cut: getTransferId(view, 0),
+    lists: view.getUint32(8, true),
+    isClosed: kind === CLOSED,
+    createdMs: getSafeNumber(view, 16),
+    generation: view.getBigUint64(24, true).toString(16).padStart(16, "0"),
+    lastClosed: getSafeNumber(view, 32),
+    tail: { position: getSafeNumber(view, 40), link: view.getUint32(48, true) },
+  };
+}

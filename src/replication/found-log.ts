@@ -1,0 +1,53 @@
+/**
+ * What a receiver's log tells when it is opened: transfers, and the points that were committed.
+ *
+ * Invariant: a point counts by its end, which says how many of the lists before it are its own. Of those that are in the image
+ * already the last one is kept in mind: it tells what the image is, or is being brought away from.
+ */
+import { dataSectorsIn } from "../targets/mirror/transfer.ts";
+import { decodePointRecord } from "./committed-point.ts";
+import type { FoundRecord, LogFinder } from "./log-recovery.ts";
+import type { LastPoints } from "./log-superblock.ts";
+import type { CommittedPoint, ReceiverState } from "./receiver.ts";
+import { isBefore, NO_TRANSFER, type TransferId } from "./transfer-id.ts";
+import { TransferIndex, type Logged } from "./transfer-index.ts";
+
+export class FoundLog implements LogFinder {
+  readonly index = new TransferIndex();
+  #last: TransferId = NO_TRANSFER;
+  /** Lists by the number of their point. */
+  readonly #lists = new Map<number, Logged[]>();
+  readonly #points: CommittedPoint[] = [];
+
+  transfer(incarnation: number, counter: number, { place, next, length }: FoundRecord, payload: Uint8Array): void {
+    this.#last = { incarnation, counter };
+    this.index.add(this.#last, { position: place.position, length, dataSectors: dataSectorsIn(payload), next });
+  }
+
+  pointItems(point: number, { place, length }: FoundRecord): void {
+    const lists = this.#lists.get(point) ?? [];
+    this.#lists.set(point, lists);
+    lists.push({ position: place.position, length });
+  }
+
+  pointEnd(point: number, _record: FoundRecord, payload: Uint8Array): void {
+    const record = decodePointRecord(payload);
+    const lists = this.#lists.get(point) ?? [];
+    // Its transfers may have been released.
+    if (isBefore(this.#last, record.cut)) this.#last = record.cut;
+    this.#points.push({ ...record, point, records: lists.slice(lists.length - record.lists) });
+  }
+
+  /** `points`: the last ones that the log's superblock tells of. */
+  state({ committed, applied }: LastPoints): ReceiverState {
+    const last = this.#points.findLast(({ point }) => point <= applied);
+    const before = last ?? this.#points[0];
+    const isAt = last !== undefined && last.isClosed;
+    return {
+      last: this.#last,
+      committed: this.#points.filter(({ point }) => point > applied),
+      lastPoint: Math.max(committed, this.#points.at(-1)?.point ?? 0),
+      lastClosed: isAt ? last.point : (before?.lastClosed ?? 0),
+    };
+  }
+}

@@ -1,0 +1,389 @@
+/**
+ * The receiver's side of a mirror behind the handshake: keeps transfers in its log, commits consistency points, and brings the
+ * image from one to the next.
+ *
+ * Invariants. R6: what the receiver shows is the last closed point, or is on its way to it with all that it needs in the log:
+ * a point is committed by one record, and before anything of it is written to the image, what the image was is kept. What is
+ * acknowledged is what the log has: in memory, durably. No frame is believed to be the next one, or to refer to what is there,
+ * without having been looked at. Bounded: what is granted has room in the log, and is granted once.
+ */
+import { crc32 } from "node:zlib";
+import { UblkError } from "../ublk/errors.ts";
+import { decodeTransfer, SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import { encodePointRecord, type PointRecord } from "./committed-point.ts";
+import { FRAME, type FrameType } from "./frame.ts";
+import type { Generation } from "./generations.ts";
+import type { LogGeometry } from "./log-geometry.ts";
+import {
+  ACK_BYTES,
+  chargeOf,
+  decodePing,
+  decodePointBegin,
+  decodePointEnd,
+  encodeAck,
+  encodePing,
+  encodePointCommitted,
+  PING_BYTES,
+  POINT_COMMITTED_BYTES,
+  type Granted,
+  type PointBegin,
+} from "./messages.ts";
+import type { PointApplier } from "./point-applier.ts";
+import { decodeItems, encodeRuns, RUN_KIND, runSectors, type BlockGeometry, type PointRun } from "./point-items.ts";
+import type { ReceiverLog } from "./receiver-log.ts";
+import type { Logged, TransferIndex } from "./transfer-index.ts";
+import { isBefore, type TransferId } from "./transfer-id.ts";
+
+/** Of the log, room that transfers never take: the lists of a point have it. */
+const ITEMS_SHARE = 1 / 4;
+/** Room for the ends of points, and for the record that the ring keeps free. */
+const SLACK_BYTES = 4 * 4096;
+
+export type SendFrame = (type: FrameType, payload: Uint8Array) => void;
+
+/** What is mirrored, beside its bytes, which the applier writes. */
+export interface ReceiverImage {
+  /** Keeps what the image is now, the closed point `point`, durably and whatever is written then. Does nothing for one that is kept. */
+  keep(point: number, done: (result: number) => void): void;
+  /** The image is the closed point `point`: those that were kept before are history. */
+  reached(point: number): void;
+}
+
+/** A point that is committed, and not in the image yet. */
+export interface CommittedPoint extends PointRecord {
+  readonly point: number;
+  readonly records: readonly Logged[];
+}
+
+export interface ReceiverParts {
+  readonly log: ReceiverLog;
+  readonly logGeometry: LogGeometry;
+  readonly index: TransferIndex;
+  readonly applier: PointApplier;
+  readonly image: ReceiverImage;
+  readonly geometry: BlockGeometry;
+}
+
+/** Where it is when it begins: what its log has told. */
+export interface ReceiverState {
+  readonly last: TransferId;
+  /** Committed, and to be applied, in their order. */
+  readonly committed: readonly CommittedPoint[];
+  readonly lastPoint: number;
+  /** The last closed point that the image was brought to, or is being brought away from; 0 for none. */
+  readonly lastClosed: number;
+}
+
+/** A point whose list is being received. */
+interface Building {
+  readonly begin: PointBegin;
+  readonly records: Logged[];
+  readonly tail: { readonly position: number; readonly link: number };
+  checksum: number;
+  isWhole: boolean;
+}
+
+interface Connection {
+  readonly send: SendFrame;
+  readonly incarnation: number;
+  /** Of the source, with each point that it commits. */
+  readonly generation: Generation;
+}
+
+export class Receiver {
+  readonly #parts: ReceiverParts;
+  #connection: Connection | undefined;
+  #received: TransferId;
+  #durable: TransferId;
+  #lastPoint: number;
+  #lastClosed: number;
+  /** No transfer has come on this connection. */
+  #isFirst = true;
+  #building: Building | undefined;
+  readonly #committed: CommittedPoint[];
+  #isApplying = false;
+  #isSyncing = false;
+  #hasNews = false;
+  /** By chargeOf, since the connection began: what was promised, and what has come. */
+  #granted: Granted = { transferBytes: 0, itemBytes: 0 };
+  #taken = { transferBytes: 0, itemBytes: 0 };
+  /** Told when the log or the image has failed, with a negative errno: nothing goes on from there. */
+  whenFailed: (result: number) => void = () => undefined;
+  #isFailed = false;
+
+  constructor(parts: ReceiverParts, { last, committed, lastPoint, lastClosed }: ReceiverState) {
+    this.#parts = parts;
+    this.#received = last;
+    this.#durable = last;
+    this.#lastPoint = lastPoint;
+    this.#lastClosed = lastClosed;
+    this.#committed = [...committed];
+    this.#applyNext();
+  }
+
+  /** The last transfer that is in the log, with all before it; an acknowledgement tells when it is durable there. */
+  get last(): TransferId {
+    return this.#received;
+  }
+
+  get lastPoint(): number {
+    return this.#lastPoint;
+  }
+
+  /** Begins with a source that was welcomed; what an earlier one has not ended is given up. Gives what is granted. */
+  connect(connection: Connection): Granted {
+    this.#connection = connection;
+    this.#isFirst = true;
+    this.#building = undefined;
+    this.#granted = { transferBytes: 0, itemBytes: 0 };
+    this.#taken = { transferBytes: 0, itemBytes: 0 };
+    return this.#grant();
+  }
+
+  disconnect(): void {
+    this.#connection = undefined;
+    this.#building = undefined;
+  }
+
+  /** Promises what there is room for, beside what is promised already. */
+  #grant(): Granted {
+    const { log, logGeometry } = this.#parts;
+    const owedTransfers = this.#granted.transferBytes - this.#taken.transferBytes;
+    const owedItems = this.#granted.itemBytes - this.#taken.itemBytes;
+    const { position } = log.head;
+    const ring = logGeometry.ringBytes - (position - log.tail.position) - SLACK_BYTES;
+    const window = logGeometry.windowBytes - (position - log.durable) - SLACK_BYTES;
+    // Half of the window is for items, and a part of the ring: a point never waits for what only a point makes room for.
+    const itemsOfRing = logGeometry.ringBytes * ITEMS_SHARE;
+    const transfers = Math.min(
+      ring - Math.max(itemsOfRing, owedItems),
+      window / 2 - Math.max(0, owedItems - window / 2),
+    );
+    const items = Math.min(itemsOfRing, ring - owedTransfers, window - Math.max(owedTransfers, window / 2));
+    this.#granted = {
+      transferBytes: this.#taken.transferBytes + Math.max(owedTransfers, wholeCharges(transfers)),
+      itemBytes: this.#taken.itemBytes + Math.max(owedItems, wholeCharges(items)),
+    };
+    return this.#granted;
+  }
+
+  /** Takes a frame of the connection. Throws EPROTOCOL for what the source may not send: the connection is to be closed then. */
+  take(type: FrameType, payload: Uint8Array): void {
+    if (this.#connection === undefined) throw new UblkError("EPROTOCOL", "a frame without a connection");
+    switch (type) {
+      case FRAME.TRANSFER:
+        this.#takeTransfer(this.#connection, payload);
+        break;
+      case FRAME.POINT_BEGIN:
+        this.#takeBegin(payload);
+        break;
+      case FRAME.POINT_ITEMS:
+        this.#takeItems(this.#connection, payload);
+        break;
+      case FRAME.POINT_END:
+        this.#takeEnd(this.#connection, payload);
+        break;
+      case FRAME.PING:
+        this.#answerPing(this.#connection, decodePing(payload));
+        break;
+      default:
+        throw new UblkError("EPROTOCOL", `a source sends no frame of type ${type} now`);
+    }
+  }
+
+  /** All of a piece of the stream has been taken: what came is acknowledged, and made durable. */
+  endBatch(): void {
+    if (!this.#hasNews) return;
+    this.#acknowledge();
+    this.#sync();
+  }
+
+  #acknowledge(): void {
+    this.#hasNews = false;
+    if (this.#connection === undefined) return;
+    const payload = new Uint8Array(ACK_BYTES);
+    encodeAck(payload, { received: this.#received, durable: this.#durable, granted: this.#grant() });
+    this.#connection.send(FRAME.ACK, payload);
+  }
+
+  #sync(): void {
+    if (this.#isSyncing || this.#isFailed) return;
+    this.#isSyncing = true;
+    const received = this.#received;
+    this.#parts.log.sync((result) => {
+      this.#isSyncing = false;
+      if (result < 0) {
+        this.#fail(result);
+        return;
+      }
+      this.#durable = received;
+      this.#acknowledge();
+      if (this.#received !== received) this.#sync();
+    });
+  }
+
+  #fail(result: number): void {
+    if (this.#isFailed) return;
+    this.#isFailed = true;
+    this.whenFailed(result);
+  }
+
+  #takeTransfer({ incarnation }: Connection, payload: Uint8Array): void {
+    const { log, index, geometry } = this.#parts;
+    const transfer = decodeTransfer(payload, geometry.volumeSectors);
+    const id = { incarnation: transfer.incarnation, counter: transfer.number };
+    const isNext = id.counter === (this.#received.counter + 1) % 2 ** 32;
+    // What lies between an earlier connection and this one, the source knows to be lost.
+    const isFitting = this.#isFirst ? isBefore(this.#received, id) : isNext;
+    if (id.incarnation !== incarnation || !isFitting) {
+      throw new UblkError("EPROTOCOL", `transfer ${textOf(id)} after ${textOf(this.#received)}`);
+    }
+    this.#isFirst = false;
+    this.#taken.transferBytes += chargeOf(payload.length);
+    if (this.#taken.transferBytes > this.#granted.transferBytes) throw tooMuch("transfers");
+    const position = appended(log.appendTransfer(incarnation, id.counter, payload));
+    const dataSectors = transfer.data.length / SECTOR_BYTES;
+    index.add(id, { position, length: payload.length, dataSectors, next: log.head });
+    this.#received = id;
+    this.#hasNews = true;
+  }
+
+  #takeBegin(payload: Uint8Array): void {
+    const begin = decodePointBegin(payload);
+    if (begin.point <= this.#lastPoint) {
+      throw new UblkError("EPROTOCOL", `wanted a point after ${this.#lastPoint}, found ${begin.point}`);
+    }
+    if (isBefore(this.#received, begin.cut)) {
+      throw new UblkError(
+        "EPROTOCOL",
+        `point ${begin.point} is up to transfer ${textOf(begin.cut)}, which is not here`,
+      );
+    }
+    const { index, log } = this.#parts;
+    const tail = index.find(begin.cut)?.next ?? log.tail;
+    this.#building = { begin, tail, records: [], checksum: 0, isWhole: true };
+  }
+
+  #takeItems({ incarnation, send }: Connection, payload: Uint8Array): void {
+    const building = this.#building;
+    if (building === undefined) throw new UblkError("EPROTOCOL", "items without a point");
+    const { log, geometry } = this.#parts;
+    const { runs } = decodeItems(payload, geometry);
+    const missing = runs.filter((run) => run.kind === RUN_KIND.REFERENCE && !this.#has(incarnation, run));
+    this.#taken.itemBytes += chargeOf(payload.length);
+    if (this.#taken.itemBytes > this.#granted.itemBytes) throw tooMuch("items");
+    building.checksum = crc32(payload, building.checksum);
+    if (missing.length > 0) {
+      building.isWhole = false;
+      send(FRAME.NAK, encodeRuns(missing));
+    }
+    const position = appended(log.appendPointItems(building.begin.point, payload));
+    building.records.push({ position, length: payload.length });
+  }
+
+  /** Whether the log has all that a run refers to. */
+  #has(incarnation: number, run: PointRun): boolean {
+    const transfer = this.#parts.index.find({ incarnation, counter: run.transfer });
+    return transfer !== undefined && run.place + runSectors(run, this.#parts.geometry) <= transfer.dataSectors;
+  }
+
+  #takeEnd({ generation }: Connection, payload: Uint8Array): void {
+    const building = this.#building;
+    const { point, items, checksum } = decodePointEnd(payload);
+    if (building?.begin.point !== point)
+      throw new UblkError("EPROTOCOL", `the end of point ${point}, which was not begun`);
+    if (items !== building.records.length || checksum !== building.checksum) {
+      throw new UblkError("EPROTOCOL", `point ${point} has not the items that its end tells of`);
+    }
+    this.#building = undefined;
+    const { begin, tail, records, isWhole } = building;
+    const { cut, createdMs } = begin;
+    const isClosed = begin.isClosed && isWhole;
+    const lastClosed = this.#committed.reduce((last, each) => (each.isClosed ? each.point : last), this.#lastClosed);
+    const record = { cut, lists: records.length, isClosed, createdMs, generation, lastClosed, tail };
+    appended(this.#parts.log.appendPointEnd(point, encodePointRecord(record)));
+    this.#parts.log.sync((result) => {
+      if (result < 0) this.#fail(result);
+      else this.#commit({ ...record, point, records });
+    });
+  }
+
+  #commit(point: CommittedPoint): void {
+    this.#lastPoint = point.point;
+    this.#committed.push(point);
+    if (this.#connection !== undefined) {
+      const payload = new Uint8Array(POINT_COMMITTED_BYTES);
+      encodePointCommitted(payload, point.point);
+      this.#connection.send(FRAME.POINT_COMMITTED, payload);
+    }
+    this.#applyNext();
+  }
+
+  /** Brings the image to the next point that is committed: what it was before is kept first. */
+  #applyNext(): void {
+    const point = this.#committed[0];
+    if (this.#isApplying || this.#isFailed || point === undefined) return;
+    this.#isApplying = true;
+    const then = (next: () => void) => (result: number) => {
+      if (result < 0) this.#fail(result);
+      else next();
+    };
+    const { image, applier, log } = this.#parts;
+    const apply = (): void => {
+      const lists = { incarnation: point.cut.incarnation, lists: point.records, isClosed: point.isClosed };
+      applier.apply(
+        lists,
+        then(() => {
+          const points = { committed: this.#lastPoint, applied: point.point };
+          log.release(
+            point.tail,
+            points,
+            then(() => {
+              this.#applied(point);
+            }),
+          );
+        }),
+      );
+    };
+    if (this.#lastClosed === 0) apply();
+    else image.keep(this.#lastClosed, then(apply));
+  }
+
+  #applied(point: CommittedPoint): void {
+    const { index, image } = this.#parts;
+    this.#isApplying = false;
+    this.#committed.shift();
+    index.forgetBefore(point.tail.position);
+    if (point.isClosed) {
+      this.#lastClosed = point.point;
+      image.reached(point.point);
+    }
+    // There is room in the log again.
+    this.#acknowledge();
+    this.#applyNext();
+  }
+
+  #answerPing({ send }: Connection, token: number): void {
+    const payload = new Uint8Array(PING_BYTES);
+    encodePing(payload, token);
+    send(FRAME.PONG, payload);
+  }
+}
+
+/** The position of what was appended. There is room for what was granted. */
+function appended(position: number): number {
+  if (position < 0) throw new UblkError("ELOG", "the log of the receiver has no room for what it has granted");
+  return position;
+}
+
+function textOf({ incarnation, counter }: TransferId): string {
+  return `${incarnation}.${counter}`;
+}
+
+function tooMuch(what: string): UblkError {
+  return new UblkError("EPROTOCOL", `more ${what} than were granted`);
+}
+
+function wholeCharges(bytes: number): number {
+  return Math.max(0, bytes - (bytes % chargeOf(0)));
+}
