@@ -97,8 +97,6 @@ export class Receiver {
   #durable: TransferId;
   #lastPoint: number;
   #lastClosed: number;
-  /** No transfer has come on this connection. */
-  #isFirst = true;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
   #isApplying = false;
@@ -130,10 +128,21 @@ export class Receiver {
     return this.#lastPoint;
   }
 
+  /**
+   * Before a source is welcomed: `done` is called when what an earlier one has sent is durable, and the last point and the last
+   * transfer are known for that. Fails by whenFailed.
+   */
+  settle(done: () => void): void {
+    this.disconnect();
+    this.#parts.log.sync((result) => {
+      if (result < 0) this.#fail(result);
+      else done();
+    });
+  }
+
   /** Begins with a source that was welcomed; what an earlier one has not ended is given up. Gives what is granted. */
   connect(connection: Connection): Granted {
     this.#connection = connection;
-    this.#isFirst = true;
     this.#building = undefined;
     this.#granted = { transferBytes: 0, itemBytes: 0 };
     this.#taken = { transferBytes: 0, itemBytes: 0 };
@@ -232,13 +241,10 @@ export class Receiver {
     const { log, index, geometry } = this.#parts;
     const transfer = decodeTransfer(payload, geometry.volumeSectors);
     const id = { incarnation: transfer.incarnation, counter: transfer.number };
-    const isNext = id.counter === (this.#received.counter + 1) % 2 ** 32;
-    // What lies between an earlier connection and this one, the source knows to be lost.
-    const isFitting = this.#isFirst ? isBefore(this.#received, id) : isNext;
-    if (id.incarnation !== incarnation || !isFitting) {
+    // What is left out the source knows to be lost: frames come in their order, and all of them.
+    if (id.incarnation !== incarnation || !isBefore(this.#received, id)) {
       throw new UblkError("EPROTOCOL", `transfer ${textOf(id)} after ${textOf(this.#received)}`);
     }
-    this.#isFirst = false;
     this.#taken.transferBytes += chargeOf(payload.length);
     if (this.#taken.transferBytes > this.#granted.transferBytes) throw tooMuch("transfers");
     const position = appended(log.appendTransfer(incarnation, id.counter, payload));

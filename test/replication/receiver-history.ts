@@ -213,7 +213,7 @@ export class ReceiverHistory {
     demand(wanted !== undefined, `${what}: point ${point} was never closed`);
     for (let sector = 0; sector < SECTORS; sector++) {
       const one = found[sector];
-      const other = (wanted)[sector];
+      const other = wanted[sector];
       demand(one === other, `${what}: sector ${sector} of point ${point} is of write ${one}, wanted ${other}`);
     }
   }

@@ -172,6 +172,6 @@ test("the log is full of blocks: going on it overflows, else the host waits unti
   t.deepEqual(waiting.answered(), []);
   waiting.target.cut(() => undefined);
   t.deepEqual(waiting.answered(), [], "what was cut may come back");
-  waiting.target.endPoint(true);
+  waiting.target.endPoint(true, true);
   t.deepEqual(waiting.answered(), ["late"]);
 });

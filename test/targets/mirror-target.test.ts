@@ -252,7 +252,7 @@ class Mirrored implements Layer {
       if (isCommitted) this.#owed.copied(run);
       else this.#owed.giveBack(run);
     }
-    this.#target.endPoint(isCommitted);
+    this.#target.endPoint(isCommitted, point.cut.isClosed);
   }
 
   #apply(point: Point): void {

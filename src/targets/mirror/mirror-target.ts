@@ -167,25 +167,25 @@ export class MirrorTarget implements Target, Layer {
     const { slot } = request;
     this.#wasDiscard[slot] = request.operation === Operation.DISCARD ? 1 : 0;
     if (request.operation === Operation.DISCARD) request.operation = Operation.WRITE_ZEROES;
-    if (this.#isLogging && !this.#log(request)) {
-      this.overflows++;
-      this.stopLogging();
-      this.whenOverflowed();
-    }
-    if (this.#isLogging) {
+    this.#active.add(request);
+    if (this.#isLogging && this.#log(request)) {
       this.#halfOf[slot] = this.#half;
       this.#inFlight[this.#half] = (this.#inFlight[this.#half] as number) + 1;
-    } else {
-      this.#halfOf[slot] = -1;
-      this.#unlogged++;
-      const { chunkBytes, owed } = this.#parts;
-      owed.unlogged(
-        Math.floor(request.offset / chunkBytes),
-        Math.floor((request.offset + request.length - 1) / chunkBytes),
-      );
-    }
-    this.#active.add(request);
+    } else this.#countUnlogged(request);
     request.pass(this.#next, this);
+  }
+
+  #countUnlogged(request: Request): void {
+    const { chunkBytes, owed } = this.#parts;
+    const last = request.offset + request.length - 1;
+    this.#halfOf[request.slot] = -1;
+    this.#unlogged++;
+    owed.unlogged(Math.floor(request.offset / chunkBytes), Math.floor(last / chunkBytes));
+    if (!this.#isLogging) return;
+    this.overflows++;
+    this.stopLogging();
+    // It may be logging again when this returns: this write is none of what is logged then.
+    this.whenOverflowed();
   }
 
   /** False where there is no room, and nothing was done. */
@@ -305,15 +305,19 @@ export class MirrorTarget implements Target, Layer {
   }
 
   /**
-   * Logs from now on: transfers from the one that `writer` opens next. `ready` is called when no write is under way that is in no
-   * log: what is read then may be copied.
+   * Logs from now on. `ready` is called when no write is under way that is in no log, so that what is read may be copied, with the
+   * first transfer of this log.
    */
-  startLogging(ready: () => void): void {
-    this.#parts.writer.close();
+  startLogging(ready: (firstTransfer: number) => void): void {
+    const { writer } = this.#parts;
+    writer.close();
+    const first = writer.open;
     this.#isFrozen = false;
     this.#building.clear();
     this.#isLogging = true;
-    this.#whenDrained = ready;
+    this.#whenDrained = () => {
+      ready(first);
+    };
     this.#drained();
     this.#release();
   }
@@ -349,11 +353,14 @@ export class MirrorTarget implements Target, Layer {
     this.#drained();
   }
 
-  /** The remote has committed the point that was cut; or it never will, and what it consists of goes into the next one. */
-  endPoint(isCommitted: boolean): void {
+  /**
+   * The remote has committed the point that was cut; or it never will, and what it consists of goes into the next one. One that
+   * was cut as closed, and is not so at the remote, settles nothing.
+   */
+  endPoint(isCommitted: boolean, isClosed: boolean): void {
     const { owed } = this.#parts;
     this.#isFrozen = false;
-    owed.endClosed(isCommitted);
+    owed.endClosed(isCommitted && isClosed);
     if (!isCommitted) this.#building.absorb(this.#frozen);
     this.#release();
   }

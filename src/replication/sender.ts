@@ -1,0 +1,392 @@
+/**
+ * The source's side of a mirror behind the handshake: sends the log as it grows, and consistency points, and tells the volume
+ * what the receiver has.
+ *
+ * Invariants. What belongs to a point is sent before it. A transfer is let go of when the receiver has it durably. Nothing is
+ * sent that was not granted. One point is under way at a time; one that was cut and not committed when the connection ends goes
+ * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied.
+ */
+import { crc32 } from "node:zlib";
+import { UblkError } from "../ublk/errors.ts";
+import { planPoint } from "./point-plan.ts";
+import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
+import type { ChunkRun } from "../targets/mirror/owed-chunks.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import type { TransferReader } from "../targets/mirror/transfer-ring.ts";
+import { FRAME, type FrameType } from "./frame.ts";
+import type { Welcome } from "./handshake.ts";
+import {
+  chargeOf,
+  decodeAck,
+  decodePointCommitted,
+  encodePointBegin,
+  encodePointEnd,
+  POINT_BEGIN_BYTES,
+  POINT_END_BYTES,
+  type Granted,
+} from "./messages.ts";
+import {
+  decodeItems,
+  encodeRuns,
+  ITEMS_DATA_BYTES_MAX,
+  RUN_KIND,
+  RUNS_MAX,
+  runSectors,
+  type BlockGeometry,
+  type PointRun,
+} from "./point-items.ts";
+import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
+
+const NUMBERS = 2 ** 32;
+
+/** A point that was cut. */
+export interface SourceCut {
+  readonly half: DirtyBlocks;
+  /** Transfers before this one belong to it. */
+  readonly endTransfer: number;
+  readonly isClosed: boolean;
+  /** Chunks that are to be copied with it. */
+  readonly copies: readonly ChunkRun[];
+}
+
+/** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
+export interface SourceVolume {
+  /** Logs anew: all that is owed is copied. `ready` is told the first transfer of what is logged now. */
+  restart(ready: (firstTransfer: number) => void): void;
+  /** The receiver has transfers before these in memory, and durably. */
+  acknowledged(received: number, durable: number): void;
+  cut(done: (cut: SourceCut) => void): void;
+  /** Reads what the store has there; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
+  read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
+  /** These blocks have been read for the point that was cut. */
+  hasRead(block: number, blocks: number): void;
+  /**
+   * The point is committed, with what was copied for it; or it never will be, and is given back. It is closed, and what the
+   * remote was owed is settled, or it has not become so.
+   */
+  endPoint(isCommitted: boolean, isClosed: boolean, copies: readonly ChunkRun[]): void;
+  /** The remote lacks what it was told that it has there, in sectors. */
+  lacks(sector: number, sectors: number): void;
+}
+
+export interface SenderParts {
+  readonly volume: SourceVolume;
+  readonly ring: TransferReader;
+  readonly incarnation: number;
+  readonly geometry: BlockGeometry;
+  readonly chunkSectors: number;
+  readonly nowMs: () => number;
+}
+
+/** Sends a frame whose payload lies in pieces. */
+export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => void;
+
+/** A point on its way. */
+interface Point {
+  readonly number: number;
+  readonly cut: SourceCut;
+  readonly runs: Generator<PointRun, void, undefined>;
+  /** Of the frame that is being filled. */
+  items: PointRun[];
+  data: Uint8Array[];
+  dataBytes: number;
+  frames: number;
+  checksum: number;
+  hasBegun: boolean;
+  hasAll: boolean;
+  hasEnded: boolean;
+  isReading: boolean;
+  /** The receiver has not all that it refers to: it is open there. */
+  isLacking: boolean;
+}
+
+/** In one frame of items: small enough that others get their turn. */
+const RUNS_PER_FRAME = RUNS_MAX / 4;
+const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
+/** Read at once for a point. */
+const READ_BYTES = 64 * 1024;
+
+export class Sender {
+  readonly #parts: SenderParts;
+  readonly #dataBlocks: number;
+  #send: SendPieces | undefined;
+  #granted: Granted = { transferBytes: 0, itemBytes: 0 };
+  #used = { transferBytes: 0, itemBytes: 0 };
+  /** The next transfer to be sent, and the last one that the receiver has or was sent. */
+  #next = 0;
+  #lastSent: TransferId = NO_TRANSFER;
+  /** The first transfer of what is logged now, and the last one that the receiver had before it. */
+  #base = 0;
+  #beforeBase: TransferId = NO_TRANSFER;
+  /** Transfers before this one belong to points that are committed. */
+  #since = 0;
+  /** What is logged now is what the receiver gets. */
+  #isReady = false;
+  #isCutting = false;
+  #point: Point | undefined;
+  #lastPoint = 0;
+  /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
+  readonly #overtaken = new Set<number>();
+  /** Grows with each connection and its end, so that what was begun in an earlier one is known. */
+  #connections = 0;
+
+  constructor(parts: SenderParts) {
+    this.#parts = parts;
+    this.#dataBlocks = Math.max(1, Math.floor(READ_BYTES / (parts.geometry.blockSectors * SECTOR_BYTES)));
+  }
+
+  /** Begins with a receiver that has welcomed this source. */
+  connect(welcome: Welcome, send: SendPieces): void {
+    const { ring, incarnation } = this.#parts;
+    const { lastTransfer, lastPoint, granted } = welcome;
+    this.#send = send;
+    this.#connections++;
+    this.#overtaken.clear();
+    this.#lastSent = lastTransfer;
+    this.#granted = granted;
+    this.#used = { transferBytes: 0, itemBytes: 0 };
+    const isCommitted = this.#point !== undefined && this.#point.hasEnded && lastPoint >= this.#point.number;
+    if (isCommitted) this.#since = this.#point?.cut.endTransfer ?? this.#since;
+    this.#endPoint(isCommitted);
+    this.#lastPoint = Math.max(this.#lastPoint, lastPoint);
+    const next = (lastTransfer.counter + 1) % NUMBERS;
+    const goesOn =
+      this.#isReady && lastTransfer.incarnation === incarnation && ring.ageOf(next) <= ring.ageOf(ring.end);
+    if (welcome.wants === "resume" && goesOn) {
+      this.#next = next;
+      this.pump();
+    } else this.#restart();
+  }
+
+  #restart(): void {
+    this.#isReady = false;
+    if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
+    this.#point = undefined;
+    this.#isCutting = false;
+    const connection = this.#connections;
+    this.#parts.volume.restart((firstTransfer) => {
+      this.#next = firstTransfer;
+      this.#base = firstTransfer;
+      this.#since = firstTransfer;
+      this.#beforeBase = this.#lastSent;
+      this.#parts.ring.release(firstTransfer);
+      this.#isReady = true;
+      if (connection !== this.#connections) return;
+      // What an earlier log has left at the receiver goes with the first point.
+      this.cut();
+    });
+  }
+
+  disconnect(): void {
+    this.#send = undefined;
+    this.#connections++;
+  }
+
+  /** The log has overflowed: it begins anew. */
+  overflowed(): void {
+    if (this.#send !== undefined) this.#restart();
+    else this.#isReady = false;
+  }
+
+  /** Has a point cut, unless one is under way. */
+  cut(): void {
+    if (!this.#isReady || this.#isCutting || this.#point !== undefined || this.#send === undefined) return;
+    this.#isCutting = true;
+    const connection = this.#connections;
+    this.#parts.volume.cut((cut) => {
+      if (!this.#isCutting) return;
+      this.#isCutting = false;
+      this.#point = this.#newPoint(cut);
+      if (connection === this.#connections) this.pump();
+      else this.#endPoint(false);
+    });
+  }
+
+  #newPoint(cut: SourceCut): Point {
+    return {
+      number: ++this.#lastPoint,
+      cut,
+      runs: this.#runsOf(cut),
+      items: [],
+      data: [],
+      dataBytes: 0,
+      frames: 0,
+      checksum: 0,
+      hasBegun: false,
+      hasAll: false,
+      hasEnded: false,
+      isReading: false,
+      isLacking: false,
+    };
+  }
+
+  /** All that the point consists of, what is copied with it last. */
+  *#runsOf({ half, copies }: SourceCut): Generator<PointRun, void, undefined> {
+    const { geometry, chunkSectors } = this.#parts;
+    yield* planPoint(half, this.#since, this.#dataBlocks);
+    for (const { first, count } of copies) {
+      const end = Math.min((first + count) * chunkSectors, geometry.volumeSectors);
+      const endBlock = Math.ceil(end / geometry.blockSectors);
+      for (let block = Math.floor((first * chunkSectors) / geometry.blockSectors); block < endBlock;) {
+        const blocks = Math.min(this.#dataBlocks, endBlock - block);
+        yield { kind: RUN_KIND.DATA, block, blocks, transfer: 0, place: 0 };
+        block += blocks;
+      }
+    }
+  }
+
+  /** Sends what there is and what was granted. */
+  pump(): void {
+    if (!this.#isReady || this.#send === undefined) return;
+    this.#sendTransfers(this.#send);
+    const point = this.#point;
+    if (point === undefined || point.hasEnded) return;
+    // Numbers go round: what counts is how far apart they are.
+    const hasSentAll = ((this.#next - point.cut.endTransfer) | 0) >= 0;
+    if (hasSentAll) this.#sendPoint(this.#send, point);
+  }
+
+  #sendTransfers(send: SendPieces): void {
+    const { ring } = this.#parts;
+    while (ring.has(this.#next)) {
+      const { table, pieces } = ring.take(this.#next);
+      const charge = chargeOf(pieces.reduce((sum, { length }) => sum + length, table.length));
+      if (this.#used.transferBytes + charge > this.#granted.transferBytes) return;
+      this.#used.transferBytes += charge;
+      send(FRAME.TRANSFER, table, ...pieces);
+      this.#lastSent = { incarnation: this.#parts.incarnation, counter: this.#next };
+      this.#next = (this.#next + 1) % NUMBERS;
+    }
+  }
+
+  #sendPoint(send: SendPieces, point: Point): void {
+    if (!point.hasBegun) this.#begin(send, point);
+    while (!point.isReading && !point.hasEnded) {
+      const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
+      if (point.items.length > 0 && (isFull || point.hasAll)) {
+        if (!this.#sendItems(send, point)) return;
+      } else if (point.hasAll) this.#end(send, point);
+      else this.#take(point);
+    }
+  }
+
+  #begin(send: SendPieces, point: Point): void {
+    const { incarnation, nowMs } = this.#parts;
+    const { endTransfer, isClosed } = point.cut;
+    const isLogged = endTransfer !== this.#base;
+    const cut = isLogged ? { incarnation, counter: (endTransfer - 1 + NUMBERS) % NUMBERS } : this.#beforeBase;
+    const payload = new Uint8Array(POINT_BEGIN_BYTES);
+    encodePointBegin(payload, { point: point.number, cut, createdMs: nowMs(), isClosed });
+    point.hasBegun = true;
+    send(FRAME.POINT_BEGIN, payload);
+  }
+
+  /** The next run of the point: what travels is read first. */
+  #take(point: Point): void {
+    const { value: run } = point.runs.next();
+    if (run === undefined) {
+      point.hasAll = true;
+      return;
+    }
+    if (run.kind === RUN_KIND.DATA) this.#read(point, run);
+    else point.items.push(run);
+  }
+
+  #read(point: Point, run: PointRun): void {
+    const { geometry, volume } = this.#parts;
+    point.isReading = true;
+    volume.read(run.block * geometry.blockSectors, runSectors(run, geometry), (result, bytes) => {
+      if (this.#point !== point) return;
+      if (result < 0) {
+        this.#read(point, run);
+        return;
+      }
+      point.isReading = false;
+      point.items.push(run);
+      point.data.push(bytes.slice());
+      point.dataBytes += bytes.length;
+      volume.hasRead(run.block, run.blocks);
+      this.pump();
+    });
+  }
+
+  /** False where that much was not granted yet. */
+  #sendItems(send: SendPieces, point: Point): boolean {
+    const pieces = [encodeRuns(point.items), ...point.data];
+    const charge = chargeOf(pieces.reduce((sum, { length }) => sum + length, 0));
+    if (this.#used.itemBytes + charge > this.#granted.itemBytes) return false;
+    this.#used.itemBytes += charge;
+    for (const piece of pieces) point.checksum = crc32(piece, point.checksum);
+    send(FRAME.POINT_ITEMS, ...pieces);
+    point.frames++;
+    point.items = [];
+    point.data = [];
+    point.dataBytes = 0;
+    return true;
+  }
+
+  #end(send: SendPieces, point: Point): void {
+    const payload = new Uint8Array(POINT_END_BYTES);
+    encodePointEnd(payload, { point: point.number, items: point.frames, checksum: point.checksum });
+    point.hasEnded = true;
+    send(FRAME.POINT_END, payload);
+  }
+
+  /** Takes a frame of the receiver. Throws EPROTOCOL for what it may not send. */
+  take(type: FrameType, payload: Uint8Array): void {
+    switch (type) {
+      case FRAME.ACK:
+        this.#takeAck(payload);
+        break;
+      case FRAME.NAK:
+        this.#takeNak(payload);
+        break;
+      case FRAME.POINT_COMMITTED:
+        this.#takeCommitted(decodePointCommitted(payload));
+        break;
+      case FRAME.PONG:
+        break;
+      default:
+        throw new UblkError("EPROTOCOL", `a receiver sends no frame of type ${type} now`);
+    }
+  }
+
+  #takeAck(payload: Uint8Array): void {
+    const { received, durable, granted } = decodeAck(payload);
+    const { ring, volume, incarnation } = this.#parts;
+    this.#granted = granted;
+    if (this.#isReady && durable.incarnation === incarnation) {
+      const end = (durable.counter + 1) % NUMBERS;
+      if (ring.ageOf(end) <= ring.ageOf(this.#next)) {
+        ring.release(end);
+        volume.acknowledged((received.counter + 1) % NUMBERS, end);
+      }
+    }
+    this.pump();
+  }
+
+  #takeNak(payload: Uint8Array): void {
+    const { geometry, volume } = this.#parts;
+    if (this.#point !== undefined) this.#point.isLacking = true;
+    for (const run of decodeItems(payload, geometry).runs) {
+      volume.lacks(run.block * geometry.blockSectors, runSectors(run, geometry));
+    }
+  }
+
+  #takeCommitted(number: number): void {
+    if (this.#overtaken.delete(number)) return;
+    if (this.#point?.number !== number || !this.#point.hasEnded) {
+      throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
+    }
+    this.#since = this.#point.cut.endTransfer;
+    this.#endPoint(true);
+    this.pump();
+  }
+
+  #endPoint(isCommitted: boolean): void {
+    const point = this.#point;
+    if (point === undefined) return;
+    this.#point = undefined;
+    this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking, point.cut.copies);
+  }
+}

@@ -1,0 +1,451 @@
+/**
+ * Histories of a mirror by chance: a source with its host, its log and a sender; a wire that is cut; a receiver. Either side
+ * dies at any step, by a kill or a power cut, the other one goes on.
+ *
+ * What must hold (R6): whatever the receiver keeps and reaches as a closed point is what the log of the source said at its cut,
+ * over what its disk showed when that log began.
+ */
+import { Places } from "../../src/nvram/places.ts";
+import { FoundLog } from "../../src/replication/found-log.ts";
+import { FRAME, type FrameType } from "../../src/replication/frame.ts";
+import type { Welcome } from "../../src/replication/handshake.ts";
+import { NO_GENERATIONS } from "../../src/replication/generations.ts";
+import { logBytes } from "../../src/replication/log-geometry.ts";
+import { recoverLog } from "../../src/replication/log-recovery.ts";
+import { createLog } from "../../src/replication/log-superblock.ts";
+import { decodePointBegin } from "../../src/replication/messages.ts";
+import { APPLY_WRITES, PointApplier } from "../../src/replication/point-applier.ts";
+import { ReceiverLog } from "../../src/replication/receiver-log.ts";
+import { Receiver } from "../../src/replication/receiver.ts";
+import { Sender, type SourceVolume } from "../../src/replication/sender.ts";
+import { isBefore } from "../../src/replication/transfer-id.ts";
+import { FileTarget } from "../../src/targets/file.ts";
+import { belowMirror, MirrorTarget } from "../../src/targets/mirror/mirror-target.ts";
+import { OwedChunks } from "../../src/targets/mirror/owed-chunks.ts";
+import { decodeTransfer, ENTRY_KIND, type Transfer } from "../../src/targets/mirror/transfer.ts";
+import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
+import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { SimMemory } from "../sim/memory.ts";
+import { Random } from "../sim/random.ts";
+import { readStamp, SECTOR_BYTES, stamp } from "../sim/stamps.ts";
+import { DATA_FILE, Death, NVRAM_FILE, World } from "../sim/world.ts";
+import { newDirtyBlocks } from "./point-model.ts";
+
+const SECTORS = 8 * 24 + 3;
+const CHUNK_SECTORS = 32;
+const CHUNKS = Math.ceil(SECTORS / CHUNK_SECTORS);
+const GEOMETRY = { volumeSectors: SECTORS, blockSectors: 8 } as const;
+const DEPTH = 8;
+const MAX_SECTORS = 20;
+const RING = { slots: 16, dataBytes: 256 * SECTOR_BYTES } as const;
+const LOG = { sectorBytes: 512, windowBytes: 512 * 1024, ringBytes: 3 * 512 * 1024 } as const;
+const OWNER = { volume: "data", mark: 7n } as const;
+const FAULTS = { failures: 0, shortTransfers: 0.05, tears: true } as const;
+const nothing = (): void => undefined;
+
+export const reached = {
+  closed: 0,
+  kept: 0,
+  sourceDeaths: 0,
+  receiverDeaths: 0,
+  cuts: 0,
+  overflows: 0,
+  naks: 0,
+  answers: 0,
+};
+
+interface Remote {
+  readonly world: World;
+  readonly receiver: Receiver;
+}
+
+interface Wire {
+  readonly type: FrameType;
+  readonly payload: Uint8Array;
+}
+
+/** A life of the source. */
+class Source implements Layer {
+  readonly world: World;
+  readonly target: MirrorTarget;
+  readonly sender: Sender;
+  readonly #random: Random;
+  readonly #disk: SimDisk;
+  readonly #places = new Places({ chunks: CHUNKS });
+  readonly #requests: Request[];
+  readonly #isBusy = new Array<boolean>(DEPTH).fill(false);
+  readonly #ring: TransferReader;
+  readonly #whenBase: (image: Int32Array) => void;
+  #sequence: number;
+
+  constructor(
+    random: Random,
+    disk: SimDisk,
+    step: () => void,
+    life: { incarnation: number; sequence: number },
+    whenBase: (image: Int32Array) => void,
+  ) {
+    this.#random = random;
+    this.#disk = disk;
+    this.#sequence = life.sequence;
+    this.#whenBase = whenBase;
+    const watcher = { storeChanges: nothing, tell: nothing };
+    this.world = new World(random, disk, new SimMemory(SECTOR_BYTES, nothing), FAULTS, watcher, step);
+    const memory = new SharedArrayBuffer(transferRingBytes(RING));
+    const context = this.world.context(DEPTH);
+    const options = { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true };
+    const owed = new OwedChunks(this.#places);
+    const writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
+    this.target = new MirrorTarget(
+      {
+        writer,
+        halves: [newDirtyBlocks(GEOMETRY, 60), newDirtyBlocks(GEOMETRY, 60)],
+        owed,
+        chunkBytes: CHUNK_SECTORS * SECTOR_BYTES,
+        mode: "async",
+        policy: "continue",
+      },
+      new FileTarget(options, belowMirror(context)),
+      context,
+    );
+    this.#ring = new TransferReader(memory, RING, life.incarnation);
+    for (let chunk = 0; chunk < CHUNKS; chunk++) this.#places.restore(chunk);
+    owed.begin();
+    const volume: SourceVolume = {
+      restart: (ready) => {
+        this.target.stopLogging();
+        this.target.startLogging((firstTransfer) => {
+          this.#whenBase(this.#disk.current.slice());
+          ready(firstTransfer);
+        });
+      },
+      acknowledged: (received, durable) => {
+        this.target.acknowledged(received, durable);
+      },
+      cut: (done) => {
+        this.target.cut(({ half, endTransfer, isClosed }) => {
+          const run = isClosed ? undefined : owed.take(2);
+          done({ half, endTransfer, isClosed, copies: run === undefined ? [] : [run] });
+        });
+      },
+      read: (sector, sectors, done) => {
+        if (!this.target.read(sector, sectors, done)) throw new Error("too many reads");
+      },
+      hasRead: (block, blocks) => {
+        this.target.hasRead(block, blocks);
+      },
+      endPoint: (isCommitted, isClosed, copies) => {
+        for (const run of copies) {
+          if (isCommitted) owed.copied(run);
+          else owed.giveBack(run);
+        }
+        this.target.endPoint(isCommitted, isClosed);
+      },
+      lacks: (sector, sectors) => {
+        owed.unlogged(Math.floor(sector / CHUNK_SECTORS), Math.floor((sector + sectors - 1) / CHUNK_SECTORS));
+      },
+    };
+    this.target.whenOverflowed = () => {
+      reached.overflows++;
+      this.sender.overflowed();
+    };
+    this.sender = new Sender({
+      volume,
+      ring: this.#ring,
+      incarnation: life.incarnation,
+      geometry: GEOMETRY,
+      chunkSectors: CHUNK_SECTORS,
+      nowMs: () => 0,
+    });
+    this.#requests = this.#isBusy.map((_, slot) => {
+      const buffer = this.world.memory(MAX_SECTORS * SECTOR_BYTES);
+      return new Request(slot, new Uint8Array(buffer.buffer), buffer.address);
+    });
+  }
+
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  get isIdle(): boolean {
+    return !this.#isBusy.includes(true) && this.world.isIdle;
+  }
+
+  ask(): void {
+    const random = this.#random;
+    const slot = this.#isBusy.indexOf(false);
+    if (slot < 0) return;
+    const request = this.#requests[slot] as Request;
+    const isAligned = random.chance(0.5);
+    const sector = isAligned ? 8 * random.below(24) : random.below(SECTORS);
+    const sectors = Math.min(isAligned ? 8 * (1 + random.below(2)) : 1 + random.below(12), SECTORS - sector);
+    request.operation = random.chance(0.15) ? Operation.DISCARD : Operation.WRITE;
+    request.offset = sector * SECTOR_BYTES;
+    request.length = sectors * SECTOR_BYTES;
+    const view = new DataView(request.buffer.buffer, request.buffer.byteOffset);
+    if (request.operation === Operation.WRITE) stamp(view, ++this.#sequence, sector, sectors);
+    this.#isBusy[slot] = true;
+    this.#places.beginWrite(...chunksOf(request));
+    request.pass(this.target, this);
+  }
+
+  answered(request: Request): void {
+    this.#isBusy[request.slot] = false;
+    reached.answers++;
+    this.#places.endWrite(...chunksOf(request));
+  }
+
+  /** The link looks for what was logged. */
+  link(): void {
+    void this.#ring.waitBeyond(this.#ring.end, nothing);
+    this.sender.pump();
+  }
+}
+
+function chunksOf({ offset, length }: Request): [number, number] {
+  const bytes = CHUNK_SECTORS * SECTOR_BYTES;
+  return [Math.floor(offset / bytes), Math.floor((offset + length - 1) / bytes)];
+}
+
+export class MirrorHistory {
+  readonly #random: Random;
+  readonly #sourceDisk = new SimDisk(SECTORS);
+  readonly #image = new SimDisk(SECTORS);
+  readonly #logFile: SimMemory;
+  #stepsLeft = { source: Infinity, receiver: Infinity };
+  #incarnation = 0;
+  #source: Source | undefined;
+  #receiver: Remote | undefined;
+  #wire: "cut" | "meeting" | "connected" = "cut";
+  #toReceiver: Wire[] = [];
+  #toSource: Wire[] = [];
+  /** What the log says, up to the last cut; and transfers behind it. */
+  #logged: Int32Array = new Int32Array(SECTORS);
+  #tapped: Transfer[] = [];
+  readonly #expected = new Map<number, Int32Array>();
+  #kept = 0;
+  /** The last point that was begun, and the last closed one that was reached. */
+  #begunPoint = 0;
+  #reachedPoint = 0;
+  #sequence = 0;
+
+  constructor(seed: number) {
+    this.#random = new Random(seed);
+    this.#logFile = new SimMemory(SECTOR_BYTES, () => {
+      this.#step("receiver");
+    });
+    this.#logFile.write(logBytes(LOG) - SECTOR_BYTES, new Uint8Array(SECTOR_BYTES));
+    createLog(this.#logFile, OWNER, LOG, 1, { committed: 0, applied: 0 });
+  }
+
+  #step(side: "source" | "receiver"): void {
+    if (--this.#stepsLeft[side] < 0) throw new Death(side);
+  }
+
+  run(turns: number): void {
+    for (let turn = 0; turn < turns; turn++) this.#turn(false);
+    this.#stepsLeft = { source: Infinity, receiver: Infinity };
+    this.#settle();
+  }
+
+  #turn(isLast: boolean): void {
+    const random = this.#random;
+    try {
+      this.#source ??= this.#startSource(isLast);
+      this.#receiver ??= this.#startReceiver(isLast);
+      if (this.#wire === "cut" && (isLast || random.chance(0.2))) this.#meet(this.#source, this.#receiver.receiver);
+      this.#move(this.#source, this.#receiver, isLast);
+    } catch (error) {
+      if (!(error instanceof Death)) throw error;
+      this.#die(error.message as "source" | "receiver");
+    }
+  }
+
+  #move(source: Source, { world, receiver }: Remote, isLast: boolean): void {
+    const random = this.#random;
+    const what = random.below(24);
+    if (what < 4 && !isLast) source.ask();
+    else if (what < 9) {
+      source.world.complete();
+      source.world.endBatch();
+    } else if (what < 13) {
+      world.complete();
+      world.endBatch();
+    } else if (what < 15) source.link();
+    else if (what < 16 && random.chance(0.3)) source.sender.cut();
+    else if (what < 20) this.#deliver(receiver);
+    else if (what < 23) {
+      const frame = this.#toSource.shift();
+      if (frame?.type === FRAME.NAK) reached.naks++;
+      if (frame !== undefined) source.sender.take(frame.type, frame.payload);
+    } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
+  }
+
+  #deliver(receiver: Receiver): void {
+    const frame = this.#toReceiver.shift();
+    if (frame !== undefined) receiver.take(frame.type, frame.payload);
+    if (this.#random.chance(0.6)) receiver.endBatch();
+  }
+
+  #cutWire(): void {
+    reached.cuts++;
+    this.#wire = "cut";
+    this.#source?.sender.disconnect();
+    this.#receiver?.receiver.disconnect();
+    this.#toReceiver = [];
+    this.#toSource = [];
+  }
+
+  #die(side: "source" | "receiver"): void {
+    const how = this.#random.chance(0.5) ? "kill" : "power cut";
+    this.#stepsLeft[side] = Infinity;
+    this.#cutWire();
+    if (side === "source") {
+      reached.sourceDeaths++;
+      this.#sequence = this.#source?.sequence ?? this.#sequence;
+      this.#source?.world.end(how);
+      this.#source = undefined;
+    } else {
+      reached.receiverDeaths++;
+      this.#receiver?.world.end(how);
+      if (this.#receiver === undefined && how === "power cut") this.#logFile.cutPower(this.#random);
+      this.#receiver = undefined;
+    }
+  }
+
+  #startSource(isLast: boolean): Source {
+    this.#stepsLeft.source = isLast ? Infinity : 50 + this.#random.below(3000);
+    const life = { incarnation: ++this.#incarnation, sequence: this.#sequence };
+    const step = (): void => {
+      this.#step("source");
+    };
+    return new Source(this.#random, this.#sourceDisk, step, life, (image) => {
+      this.#logged = image;
+      this.#tapped = [];
+    });
+  }
+
+  #startReceiver(isLast: boolean): Remote {
+    this.#stepsLeft.receiver = isLast ? Infinity : 50 + this.#random.below(3000);
+    const watcher = { storeChanges: nothing, tell: nothing };
+    const world = new World(this.#random, this.#image, this.#logFile, FAULTS, watcher, () => {
+      this.#step("receiver");
+    });
+    const context = { ...world.context(0), depth: APPLY_WRITES };
+    const options = { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true };
+    const found = new FoundLog();
+    const log = new ReceiverLog(recoverLog(this.#logFile, OWNER, found), world, NVRAM_FILE);
+    const { index } = found;
+    const parts = { log, recordBytesMax: LOG.windowBytes, index, firstSlot: 0, geometry: GEOMETRY };
+    const applier = new PointApplier({ ...parts, image: new FileTarget(options, context) }, world);
+    const state = found.state(log.points);
+    if (state.lastClosed > 0 && this.#kept !== state.lastClosed) this.#compare(state.lastClosed, "what is shown");
+    const image = {
+      keep: (point: number, done: (result: number) => void): void => {
+        if (this.#kept !== point) {
+          this.#compare(point, "what is to be kept");
+          this.#kept = point;
+          reached.kept++;
+        }
+        done(0);
+      },
+      reached: (point: number): void => {
+        reached.closed++;
+        this.#reachedPoint = point;
+        this.#compare(point, "what was reached");
+      },
+    };
+    const receiver = new Receiver({ log, logGeometry: LOG, index, applier, geometry: GEOMETRY, image }, state);
+    receiver.whenFailed = (result) => {
+      throw new Error(`the receiver failed with ${result}`);
+    };
+    return { world, receiver };
+  }
+
+  #meet(source: Source, receiver: Receiver): void {
+    this.#wire = "meeting";
+    receiver.settle(() => {
+      // Either may have died meanwhile.
+      if (this.#source === source && this.#receiver?.receiver === receiver) this.#connect(source, receiver);
+    });
+  }
+
+  #connect(source: Source, receiver: Receiver): void {
+    this.#wire = "connected";
+    const lastTransfer = receiver.last;
+    const granted = receiver.connect({
+      incarnation: this.#incarnation,
+      generation: NO_GENERATIONS.current,
+      send: (type, payload) => void this.#toSource.push({ type, payload }),
+    });
+    const { lastPoint } = receiver;
+    const welcome: Welcome = { wants: "resume", lastTransfer, lastPoint, granted, generations: NO_GENERATIONS };
+    source.sender.connect(welcome, (type, ...pieces) => {
+      const payload = new Uint8Array(Buffer.concat(pieces));
+      this.#tap(type, payload);
+      this.#toReceiver.push({ type, payload });
+    });
+  }
+
+  /** Follows what is sent, to know what each point has to be. */
+  #tap(type: FrameType, payload: Uint8Array): void {
+    if (type === FRAME.TRANSFER) {
+      const transfer = decodeTransfer(payload, SECTORS);
+      const known = this.#tapped.some(({ number }) => number === transfer.number) || transfer.number < this.#followed;
+      if (!known || transfer.incarnation !== this.#tappedIncarnation) this.#tapped.push(transfer);
+      if (transfer.incarnation !== this.#tappedIncarnation) this.#followed = 0;
+      this.#tappedIncarnation = transfer.incarnation;
+    } else if (type === FRAME.POINT_BEGIN) {
+      const { point, cut, isClosed } = decodePointBegin(payload);
+      this.#begunPoint = point;
+      while (this.#tapped[0] !== undefined) {
+        const { incarnation, number } = this.#tapped[0];
+        if (isBefore(cut, { incarnation, counter: number })) break;
+        this.#follow(this.#tapped.shift() as Transfer);
+      }
+      if (isClosed) this.#expected.set(point, this.#logged.slice());
+    }
+  }
+
+  /** Transfers before this one are in what the log says. */
+  #followed = 0;
+  #tappedIncarnation = 0;
+
+  #follow({ number, entries, data }: Transfer): void {
+    this.#followed = number + 1;
+    const view = new DataView(data.buffer, data.byteOffset, data.length);
+    let place = 0;
+    for (const { kind, sector, sectors } of entries) {
+      for (let index = 0; index < sectors; index++) {
+        const isData = kind === ENTRY_KIND.DATA;
+        this.#logged[sector + index] = isData ? readStamp(view, place++ * SECTOR_BYTES).sequence : 0;
+      }
+    }
+  }
+
+  #compare(point: number, what: string): void {
+    const wanted = this.#expected.get(point);
+    if (wanted === undefined) throw new Error(`${what}: point ${point} was never closed`);
+    for (let sector = 0; sector < SECTORS; sector++) {
+      const found = this.#image.current[sector];
+      if (found === wanted[sector]) continue;
+      throw new Error(`${what}: sector ${sector} of point ${point} is of write ${found}, wanted ${wanted[sector]}`);
+    }
+  }
+
+  /** Nobody dies, and the host writes no more: the remote becomes what the source is. */
+  #settle(): void {
+    // Of the points that begin from now on, the second one has been cut since.
+    for (let turn = 0, begun = Infinity; this.#reachedPoint < begun + 2; turn++) {
+      if (turn > 60_000) throw new Error("it does not come to an end");
+      this.#turn(true);
+      if (begun === Infinity && this.#source?.isIdle === true && this.#wire === "connected") begun = this.#begunPoint;
+    }
+    for (let sector = 0; sector < SECTORS; sector++) {
+      const found = this.#image.current[sector];
+      const wanted = this.#sourceDisk.current[sector];
+      if (found !== wanted) throw new Error(`at the end sector ${sector} is of write ${found}, wanted ${wanted}`);
+    }
+  }
+}
