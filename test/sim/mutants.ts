@@ -342,14 +342,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "snapshots",
-    name: "a store that has failed is written to again",
-    file: "src/targets/cow/original-store.ts",
-    from: "at < first + length && this.#result === 0;) {",
-    to: "at < first + length && (this.#result = 0) === 0;) {",
-    firstSeed: 40_900,
-  },
-  {
-    world: "snapshots",
     name: "what was held for a torn block is forgotten",
     file: "src/targets/cow/cow-target.ts",
     from: "      this.#rescanUntil = this.#mover.taken;\n    }",
