@@ -5,6 +5,7 @@
  * Invariant: a receiver takes data of a volume only from a source that speaks as it does, of the same volume, that was not
  * heard before, and that has all that the receiver has. Whatever else it is, nothing is changed on either side.
  */
+import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/mirror-target.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { type Generations, NO_GENERATION, relationOf } from "./generations.ts";
 import type { Granted, Reason } from "./messages.ts";
@@ -20,8 +21,6 @@ export const HANDSHAKE_PAYLOAD_MAX = 4096;
 
 /** In the order of their numbers on the wire, which begin with 1. Add at the end only. */
 const ROLES = ["source", "target"] as const;
-const MODES = ["async", "memory", "sync"] as const;
-const POLICIES = ["continue", "stop"] as const;
 const WANTS = ["resume", "recorded", "full"] as const;
 
 const NAME_BYTES = 64;
@@ -46,10 +45,6 @@ const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, grant
 const NAME = /^[^\u0000-\u001f\u007f-\u009f]+$/;
 
 export type Role = (typeof ROLES)[number];
-/** When a write is acknowledged: at once, when the receiver has it in memory, or when it is durable there. */
-export type Mode = (typeof MODES)[number];
-/** What happens to writes when the receiver is away: they go on, or they wait. */
-export type Policy = (typeof POLICIES)[number];
 /**
  * What the receiver has to get: what is behind its last transfer, where the source has it still (else as with "recorded"); what
  * the records of both sides hold; or all of the volume.
@@ -65,8 +60,8 @@ export interface Hello {
   readonly volumeBytes: number;
   /** Of a block of consistency points. */
   readonly blockBytes: number;
-  readonly mode: Mode;
-  readonly policy: Policy;
+  readonly mode: MirrorMode;
+  readonly policy: MirrorPolicy;
   readonly generations: Generations;
   /** Of the source's log. No other one of this volume has it; it was durable at the source before this was sent. */
   readonly incarnation: number;
@@ -121,8 +116,8 @@ export function encodeHello(hello: Hello): Uint8Array {
   const view = new DataView(bytes.buffer);
   view.setUint32(AT.version, PROTOCOL_VERSION, true);
   view.setUint8(AT.role, ROLES.indexOf(hello.role) + 1);
-  view.setUint8(AT.mode, MODES.indexOf(hello.mode) + 1);
-  view.setUint8(AT.policy, POLICIES.indexOf(hello.policy) + 1);
+  view.setUint8(AT.mode, MIRROR_MODES.indexOf(hello.mode) + 1);
+  view.setUint8(AT.policy, MIRROR_POLICIES.indexOf(hello.policy) + 1);
   view.setBigUint64(AT.mark, hello.mark, true);
   setSafeNumber(view, AT.volumeBytes, hello.volumeBytes);
   view.setUint32(AT.blockBytes, hello.blockBytes, true);
@@ -144,8 +139,8 @@ export function decodeHello(payload: Uint8Array): Hello {
     mark: view.getBigUint64(AT.mark, true),
     volumeBytes: getSafeNumber(view, AT.volumeBytes),
     blockBytes: view.getUint32(AT.blockBytes, true),
-    mode: oneOf(MODES, "mode", view.getUint8(AT.mode)),
-    policy: oneOf(POLICIES, "policy", view.getUint8(AT.policy)),
+    mode: oneOf(MIRROR_MODES, "mode", view.getUint8(AT.mode)),
+    policy: oneOf(MIRROR_POLICIES, "policy", view.getUint8(AT.policy)),
     generations: getGenerations(view, AT.generations),
     incarnation: view.getUint32(AT.incarnation, true),
     connection: view.getUint32(AT.connection, true),

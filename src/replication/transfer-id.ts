@@ -11,8 +11,6 @@ export interface TransferId {
   readonly counter: number;
 }
 
-export const TRANSFER_ID_BYTES = 8;
-
 /** Where there is no transfer yet. It is before all others. */
 export const NO_TRANSFER: TransferId = { incarnation: 0, counter: 0 };
 

@@ -27,10 +27,6 @@ export class TransferIndex {
   /** By incarnation and number together, in the order of the log. */
   readonly #transfers = new Map<number, LoggedTransfer>();
 
-  get count(): number {
-    return this.#transfers.size;
-  }
-
   add({ incarnation, counter }: TransferId, transfer: LoggedTransfer): void {
     this.#transfers.set(incarnation * NUMBERS + counter, transfer);
   }

@@ -1,0 +1,97 @@
+/** What a receiver refuses, and what it asks for, on a log that has room for all. */
+import test from "ava";
+import { FRAME, type FrameType } from "../../src/replication/frame.ts";
+import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
+import type { PointApplier } from "../../src/replication/point-applier.ts";
+import { decodeItems, encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
+import type { ReceiverLog } from "../../src/replication/receiver-log.ts";
+import { Receiver } from "../../src/replication/receiver.ts";
+import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { TransferIndex } from "../../src/replication/transfer-index.ts";
+import { encodeTable, ENTRY_KIND, SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
+
+const GEOMETRY = { volumeSectors: 800, blockSectors: 8 };
+const LOG = { sectorBytes: 512, windowBytes: 2 ** 20, ringBytes: 2 ** 22 };
+const place = { position: 0, link: 0 };
+
+function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Uint8Array }[] } {
+  const sent: { type: FrameType; payload: Uint8Array }[] = [];
+  const log = { head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 };
+  const receiver = new Receiver(
+    {
+      log: log as unknown as ReceiverLog,
+      logGeometry: LOG,
+      index: new TransferIndex(),
+      applier: undefined as unknown as PointApplier,
+      image: { keep: () => undefined, reached: () => undefined },
+      geometry: GEOMETRY,
+    },
+    { last: NO_TRANSFER, committed: [], lastPoint: 4, lastClosed: 0 },
+  );
+  receiver.connect({
+    incarnation: 1,
+    generation: "00000000000000aa",
+    send: (type, payload) => void sent.push({ type, payload }),
+  });
+  return { receiver, sent };
+}
+
+function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
+  const entries = [{ kind: ENTRY_KIND.DATA, sector: 0, sectors }];
+  const table = encodeTable({ incarnation, number, sequence: 1, entries });
+  return new Uint8Array(Buffer.concat([table, new Uint8Array(sectors * SECTOR_BYTES)]));
+}
+
+function begin(point: number, counter: number): Uint8Array {
+  const bytes = new Uint8Array(POINT_BEGIN_BYTES);
+  encodePointBegin(bytes, { point, cut: { incarnation: 1, counter }, createdMs: 0, isClosed: true });
+  return bytes;
+}
+
+test("a reference to what is not there is asked for: another transfer, or beyond the data of one", (t) => {
+  const { receiver, sent } = connected();
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 12));
+  receiver.take(FRAME.POINT_BEGIN, begin(5, 1));
+  const run = (block: number, number: number, at: number): PointRun => ({
+    kind: RUN_KIND.REFERENCE,
+    block,
+    blocks: 1,
+    transfer: number,
+    place: at,
+  });
+  const beyond = run(2, 1, 5);
+  const missing = run(3, 2, 0);
+  receiver.take(FRAME.POINT_ITEMS, encodeRuns([run(1, 1, 4), beyond, missing]));
+  const [nak, ...others] = sent;
+  t.is(nak?.type, FRAME.NAK);
+  t.deepEqual(decodeItems(nak?.payload ?? new Uint8Array(0), GEOMETRY).runs, [beyond, missing]);
+  t.deepEqual(others, []);
+});
+
+test("what a source may not send ends the connection", (t) => {
+  const { receiver } = connected();
+  receiver.take(FRAME.TRANSFER, transfer(1, 7, 8));
+  const refused: Record<string, [FrameType, Uint8Array]> = {
+    "the same transfer again": [FRAME.TRANSFER, transfer(1, 7, 8)],
+    "one of another incarnation": [FRAME.TRANSFER, transfer(2, 8, 8)],
+    "a point that was committed": [FRAME.POINT_BEGIN, begin(4, 7)],
+    "a point of what was not sent": [FRAME.POINT_BEGIN, begin(5, 8)],
+    "items without a point": [FRAME.POINT_ITEMS, new Uint8Array(512)],
+    "what only a receiver sends": [FRAME.ACK, new Uint8Array(32)],
+  };
+  for (const [what, [type, payload]] of Object.entries(refused)) {
+    t.throws(
+      () => {
+        receiver.take(type, payload);
+      },
+      { code: "EPROTOCOL" },
+      what,
+    );
+  }
+  t.throws(
+    () => {
+      for (let number = 8; ; number++) receiver.take(FRAME.TRANSFER, transfer(1, number, 800));
+    },
+    { code: "EPROTOCOL", message: /more transfers than were granted/ },
+  );
+});
