@@ -1,0 +1,172 @@
+/**
+ * One connection of a mirror: frames over a stream of bytes, in both directions.
+ *
+ * Invariants. Frames leave in the order in which they are sent, each whole. The first fault, of the stream or of what is in
+ * it, ends the connection, and is told once; nothing is given after that. Who hears nothing for as long as `silenceMs` takes
+ * the connection for lost; so each side says something at least every third of that time.
+ *
+ * What is sent is not copied: it must stay as it is until the connection has ended, or the other side has acknowledged it.
+ * Bounded by what the other side has granted, and by the small frames, of which there is one for something that came.
+ */
+import type { Duplex } from "node:stream";
+import { crc32 } from "node:zlib";
+import { UblkError } from "../ublk/errors.ts";
+import { encodeHeader, FRAME, HEADER_BYTES, PAYLOAD_MAX, type FrameType } from "./frame.ts";
+import { FrameReader } from "./frame-reader.ts";
+import { HANDSHAKE_PAYLOAD_MAX, reasonOf } from "./handshake.ts";
+import { decodePing, decodeReason, encodePing, encodeReason, PING_BYTES, type Reason } from "./messages.ts";
+
+export interface ConnectionEvents {
+  /** A frame that is neither PING, PONG nor BYE. What it throws ends the connection. */
+  onFrame(type: FrameType, payload: Uint8Array): void;
+  /** All the frames of a piece of the stream were given. */
+  onBatch?(): void;
+  /** It has ended, with an error, or in peace by a BYE of the other side, or by `close` here. Nothing comes after that. */
+  onEnd(error: Error | undefined): void;
+}
+
+export class Connection {
+  readonly #stream: Duplex;
+  readonly #events: ConnectionEvents;
+  readonly #reader: FrameReader;
+  readonly #silenceMs: number;
+  #sequence = 0;
+  #hasEnded = false;
+  #hasHeard = true;
+  #hasSaid = true;
+  #silentTurns = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(stream: Duplex, silenceMs: number, events: ConnectionEvents) {
+    this.#stream = stream;
+    this.#events = events;
+    this.#silenceMs = silenceMs;
+    this.#reader = new FrameReader((type, payload) => {
+      this.#take(type, payload);
+    }, HANDSHAKE_PAYLOAD_MAX);
+    stream.on("data", (piece: Buffer) => {
+      this.#read(piece);
+    });
+    stream.on("error", (error: Error) => {
+      this.destroy(error);
+    });
+    stream.on("close", () => {
+      this.destroy(this.#cutWithin() ?? new UblkError("ELINK", "the connection was cut"));
+    });
+    stream.on("end", () => {
+      this.destroy(this.#cutWithin() ?? new UblkError("ELINK", "the other side has closed the connection"));
+    });
+    this.#timer = setInterval(() => {
+      this.#watch();
+    }, silenceMs / 3);
+  }
+
+  /** The other side has been welcomed, or has welcomed: it may send frames of any size. */
+  acceptLargeFrames(): void {
+    this.#reader.budgetBytes = PAYLOAD_MAX;
+  }
+
+  #read(piece: Uint8Array): void {
+    if (this.#hasEnded) return;
+    this.#hasHeard = true;
+    try {
+      this.#reader.take(piece);
+      this.#events.onBatch?.();
+    } catch (error) {
+      this.#say(FRAME.BYE, encodeReason(reasonOf(error)));
+      this.#end(error instanceof Error ? error : new Error(String(error)), "after what was sent");
+    }
+  }
+
+  #take(type: FrameType, payload: Uint8Array): void {
+    if (this.#hasEnded) return;
+    if (type === FRAME.PING) {
+      const answer = new Uint8Array(PING_BYTES);
+      encodePing(answer, decodePing(payload));
+      this.send(FRAME.PONG, answer);
+    } else if (type === FRAME.BYE) {
+      const { code, text } = decodeReason(payload);
+      this.#end(
+        code === PEACE ? undefined : new UblkError(code, `the other side says: ${text}`),
+        "after what was sent",
+      );
+    } else if (type !== FRAME.PONG) this.#events.onFrame(type, payload);
+  }
+
+  #cutWithin(): Error | undefined {
+    try {
+      this.#reader.end();
+      return undefined;
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
+  /** Sends a frame whose payload lies in pieces. */
+  readonly send = (type: FrameType, ...pieces: readonly Uint8Array[]): void => {
+    if (this.#hasEnded) return;
+    this.#say(type, ...pieces);
+  };
+
+  #say(type: FrameType, ...pieces: readonly Uint8Array[]): void {
+    const header = new Uint8Array(HEADER_BYTES);
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const checksum = pieces.reduce((sum, piece) => crc32(piece, sum), 0);
+    encodeHeader(header, { type, sequence: this.#sequence++, length, checksum });
+    this.#hasSaid = true;
+    this.#stream.cork();
+    this.#stream.write(header);
+    for (const piece of pieces) if (piece.length > 0) this.#stream.write(piece);
+    process.nextTick(() => {
+      this.#stream.uncork();
+    });
+  }
+
+  #watch(): void {
+    this.#silentTurns = this.#hasHeard ? 0 : this.#silentTurns + 1;
+    if (this.#silentTurns >= 3) {
+      this.destroy(new UblkError("ELINK", `the other side was silent for ${this.#silenceMs / 1000} s`));
+      return;
+    }
+    if (!this.#hasSaid) {
+      const ping = new Uint8Array(PING_BYTES);
+      encodePing(ping, this.#sequence);
+      this.send(FRAME.PING, ping);
+    }
+    this.#hasHeard = false;
+    this.#hasSaid = false;
+  }
+
+  /** Ends the connection in peace: what was sent arrives, as far as the link lets it. */
+  close(): void {
+    this.closeFor({ code: PEACE, text: "done" });
+  }
+
+  /** Ends it with a reason, which the other side is told. */
+  closeFor(reason: Reason): void {
+    if (this.#hasEnded) return;
+    this.#say(FRAME.BYE, encodeReason(reason));
+    this.#end(undefined, "after what was sent");
+  }
+
+  /** Ends it at once. */
+  destroy(error: Error): void {
+    this.#end(error, "at once");
+  }
+
+  #end(error: Error | undefined, when: "at once" | "after what was sent"): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    clearInterval(this.#timer);
+    if (when === "at once") this.#stream.destroy();
+    else this.#stream.end();
+    // A side that never closes its half does not keep this one.
+    setTimeout(() => {
+      this.#stream.destroy();
+    }, this.#silenceMs).unref();
+    this.#events.onEnd(error);
+  }
+}
+
+/** The code of a BYE that ends a connection because there is nothing more to be said. */
+const PEACE = "EPEACE";
