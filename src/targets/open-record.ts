@@ -29,12 +29,17 @@ export function belowRecord<T extends TargetContext>(context: T): T {
   return { ...context, depth: context.depth + 1 };
 }
 
-/** `next` has been opened with `belowRecord(context)`. */
+/** What is below a record, and who copies what it owes to the remote. */
+export interface BelowRecord {
+  readonly drain: Drain;
+  readonly next: Target;
+}
+
+/** What `openBelow` gives has been opened with `belowRecord(context)`. */
 export function openRecord(
   setup: RecordSetup,
   persistence: Persistence,
-  drainOf: (record: PredictiveRecord) => Drain,
-  next: Target,
+  openBelow: (record: PredictiveRecord) => BelowRecord,
   context: TargetContext,
 ): OpenRecord {
   const { place, limitChunks, states, counts } = setup;
@@ -52,7 +57,7 @@ export function openRecord(
     record.restore(chunk);
   });
   if (damagedLines > 0) record.repair();
-  const drain = drainOf(record);
+  const { drain, next } = openBelow(record);
   drain.begin();
   const target = new RecordTarget(record, drain, chunkBytes, next, context);
   return { target, record, damagedLines };

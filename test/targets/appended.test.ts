@@ -66,7 +66,7 @@ const spec = (path: string, logicalBlockBytes = SECTOR) =>
     sizeBytes: null,
     logicalBlockBytes,
     readOnly: true,
-    record: null,
+    record: null, mirror: null,
     snapshots: null,
     filters: [],
   }) as const;

@@ -77,6 +77,8 @@ function linked(mode: MirrorMode, policy: MirrorPolicy = "continue"): Volume {
   volume.target.startLogging(() => undefined);
   volume.target.isLinked = true;
   volume.target.acknowledged(1, 1);
+  volume.target.cut(() => undefined);
+  volume.target.endPoint(true, true);
   return volume;
 }
 
@@ -153,7 +155,24 @@ test("without a log: going on, a write is told to be copied; else it waits for o
   waiting.target.startLogging(() => undefined);
   waiting.writer.close();
   waiting.target.acknowledged(2, 2);
+  t.deepEqual(waiting.answered(), [], "what is to be copied is missing there");
+  waiting.target.cut(() => undefined);
+  waiting.target.endPoint(true, false);
+  t.deepEqual(waiting.answered(), []);
+  waiting.target.cut(() => undefined);
+  waiting.target.endPoint(true, true);
   t.deepEqual(waiting.answered(), ["write"]);
+});
+
+test("the log overflows while the remote is waited for: a write that is in no log waits until the link is known to be down", (t) => {
+  for (const mode of ["memory", "sync"] as const) {
+    const volume = linked(mode);
+    for (let block = 0; block <= CAPACITY; block++) volume.ask(`write ${block}`, Operation.WRITE, block);
+    t.false(volume.target.isLogging);
+    t.deepEqual(volume.answered(), []);
+    volume.target.isLinked = false;
+    t.is(volume.answered().length, CAPACITY + 1);
+  }
 });
 
 test("the log is full of blocks: going on it overflows, else the host waits until a point has made room", (t) => {
