@@ -14,6 +14,7 @@ import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
+import { mirrorCommands } from "./mirror.ts";
 import { snapshotCommands } from "./snapshots.ts";
 
 const EPILOGUE = `Files
@@ -306,6 +307,7 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     )
     .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
     .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
+    .command("mirror <action>", "the mirror of a running volume", (command) => mirrorCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
     )

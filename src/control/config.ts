@@ -6,7 +6,8 @@
  */
 import { readFile } from "node:fs/promises";
 import { parse, TomlError } from "smol-toml";
-import type { BackingSpec, FilterSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
+import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
+import type { BackingSpec, FilterSpec, MirrorSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf } from "../ublk/errors.ts";
 import { faultsOf } from "./config-faults.ts";
 import { configFile, ConfigError } from "./config-name.ts";
@@ -25,7 +26,25 @@ export interface VolumeConfig {
   readonly device: number | null;
   /** The program that brings applications to rest around a snapshot; null for none. */
   readonly freezeProgram: string | null;
+  /** Where the volume is mirrored to; null for a volume that is not. */
+  readonly mirror: MirrorConfig | null;
 }
+
+export interface MirrorConfig {
+  /** The receiver. */
+  readonly host: string;
+  readonly port: number;
+  readonly transport: "clear" | "tls";
+  readonly mode: MirrorMode;
+  readonly policy: MirrorPolicy;
+  /** Between two consistency points, where something was written. */
+  readonly intervalMs: number;
+  /** Who hears nothing for so long takes the connection for lost. */
+  readonly silenceMs: number;
+}
+
+/** Of a receiver, unless it is told. */
+export const RECEIVER_PORT = 7450;
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */
 export async function readConfig(nameOrPath: string): Promise<VolumeConfig> {
@@ -68,6 +87,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
       logicalBlockBytes: result.data.logical_block_size,
       readOnly: result.data.read_only || result.data.target === "appended",
       record: recordOf(name, result.data),
+      mirror: mirrorSpecOf(result.data),
       snapshots: snapshotsOf(name, result.data),
       filters: result.data.filter.map(filterOf),
     },
@@ -75,6 +95,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
     depth: result.data.queue_depth,
     device: result.data.device ?? null,
     freezeProgram: result.data.snapshots?.freeze ?? null,
+    mirror: mirrorOf(result.data),
   };
 }
 
@@ -94,6 +115,22 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
 function recordOf(name: string, { record }: ConfigTable): RecordSpec | null {
   if (record === undefined) return null;
   return { path: record.nvram, limitBytes: record.limit, ...ownerOf(name) };
+}
+
+function mirrorSpecOf({ mirror }: ConfigTable): MirrorSpec | null {
+  return mirror === undefined ? null : { logBytes: mirror.log, blockBytes: mirror.block_size };
+}
+
+function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
+  if (mirror === undefined) return null;
+  const { to, transport, mode, when_down: policy, interval, silence } = mirror;
+  const [, host = "", port] = /^(?:\[?)([^\]]*?)\]?(?::(\d+))?$/.exec(to) ?? [];
+  return {
+    ...{ host, transport, mode, policy },
+    port: port === undefined ? RECEIVER_PORT : Number(port),
+    intervalMs: interval * 1000,
+    silenceMs: silence * 1000,
+  };
 }
 
 function snapshotsOf(name: string, { snapshots }: ConfigTable): SnapshotSpec | null {

@@ -30,6 +30,11 @@ export function bulkNotePath(name: string): string {
   return `${stateDirectory()}/${name}.bulk`;
 }
 
+/** What the source of a mirror knows of its receiver. */
+export function mirrorStatePath(name: string): string {
+  return `${stateDirectory()}/${name}.mirror`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }

@@ -5,7 +5,7 @@
  * Invariant: a receiver takes data of a volume only from a source that speaks as it does, of the same volume, that was not
  * heard before, and that has all that the receiver has. Whatever else it is, nothing is changed on either side.
  */
-import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/mirror-target.ts";
+import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { type Generations, NO_GENERATION, relationOf } from "./generations.ts";
 import type { Granted, Reason } from "./messages.ts";
@@ -40,7 +40,15 @@ const AT = {
   generations: 56,
   name: 56 + GENERATIONS_BYTES,
 } as const;
-const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, granted: 24, logBytes: 40, generations: 48 } as const;
+const WELCOME_AT = {
+  version: 0,
+  wants: 4,
+  lastTransfer: 8,
+  lastPoint: 16,
+  granted: 24,
+  logBytes: 40,
+  generations: 48,
+} as const;
 // eslint-disable-next-line no-control-regex
 const NAME = /^[^\u0000-\u001f\u007f-\u009f]+$/;
 

@@ -182,6 +182,11 @@ export class Sender {
     return this.#isCutting || this.#point !== undefined;
   }
 
+  /** The first point that can show what was written before now. */
+  get nextPoint(): number {
+    return this.#lastPoint + (this.#isCutting ? 2 : 1);
+  }
+
   /** So much was logged since the last cut that the next point is wanted at once. */
   get isFilling(): boolean {
     return this.#ahead > this.#limits.aheadBytes / 2;

@@ -11,6 +11,8 @@ import { RecordTarget } from "./record.ts";
 export interface RecordSetup {
   readonly place: RecordPlace;
   readonly limitChunks: number;
+  /** RecordOptions.growsWithOwed. */
+  readonly growsWithOwed?: boolean | undefined;
   /** Where the states of chunks are kept; private unless given. */
   readonly states?: SharedArrayBuffer | undefined;
   /** Where to count (RecordCounts); private unless given. */
@@ -42,13 +44,14 @@ export function openRecord(
   openBelow: (record: PredictiveRecord) => BelowRecord,
   context: TargetContext,
 ): OpenRecord {
-  const { place, limitChunks, states, counts } = setup;
+  const { place, limitChunks, growsWithOwed, states, counts } = setup;
   const store = new PersistentRecordStore(persistence, place.chunks, place.salt);
   const { chunks, chunkBytes } = place;
   const record = new PredictiveRecord({
     chunks,
     chunkBytes,
     limitChunks,
+    growsWithOwed,
     states,
     counts: new RecordCounts(counts),
     store,

@@ -151,7 +151,7 @@ function openRecorded(record: RecordOptions, options: StackOptions, context: Que
     mirror = new MirrorServer(next, drain, memory, context.ring);
     return { drain, next };
   };
-  const { target } = openRecord(record, persistence, openBelow, context);
+  const { target } = openRecord({ ...record, growsWithOwed: memory !== null }, persistence, openBelow, context);
   context.afterBatch(() => mirror?.tell());
   return { target, mirror };
 }

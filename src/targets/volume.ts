@@ -154,7 +154,8 @@ export async function openVolume(spec: VolumeSpec, { lockWaitMs = 0 } = {}): Pro
   const { limits } = bottom;
   const record = spec.record === null ? null : await openRecordOf(spec.record, limits.sizeBytes, lockWaitMs, opened);
   const cow = spec.snapshots === null ? null : await openCowOf(spec.snapshots, limits.sizeBytes, lockWaitMs, opened);
-  const mirror = spec.mirror === null || record === null ? null : openMirrorOf(spec.mirror, limits, record.view, opened);
+  const mirror =
+    spec.mirror === null || record === null ? null : openMirrorOf(spec.mirror, limits, record.view, opened);
   const options: StackOptions = {
     bottom: bottom.options,
     record: record?.options ?? null,

@@ -83,7 +83,10 @@ export class Engine {
     let drain: SimDrain | undefined;
     const setup = { place: this.place, limitChunks: options.limitChunks };
     const persistence = this.#persistence(options, world, context.useFile(NVRAM_FILE));
-    const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({ drain: (drain = new SimDrain(places)), next: file });
+    const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({
+      drain: (drain = new SimDrain(places)),
+      next: file,
+    });
     this.opened = openRecord(setup, persistence, openBelow, context);
     this.drain = drain as unknown as SimDrain;
   }

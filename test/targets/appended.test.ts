@@ -66,7 +66,8 @@ const spec = (path: string, logicalBlockBytes = SECTOR) =>
     sizeBytes: null,
     logicalBlockBytes,
     readOnly: true,
-    record: null, mirror: null,
+    record: null,
+    mirror: null,
     snapshots: null,
     filters: [],
   }) as const;

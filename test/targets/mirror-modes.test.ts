@@ -2,7 +2,8 @@
 import test from "ava";
 import { Places } from "../../src/nvram/places.ts";
 import { DirtyBlocks, dirtyBlocksBytes } from "../../src/targets/mirror/dirty-blocks.ts";
-import { MirrorTarget, type MirrorMode, type MirrorPolicy } from "../../src/targets/mirror/mirror-target.ts";
+import { MirrorTarget } from "../../src/targets/mirror/mirror-target.ts";
+import type { MirrorMode, MirrorPolicy } from "../../src/targets/mirror/modes.ts";
 import { OwedChunks } from "../../src/targets/mirror/owed-chunks.ts";
 import { transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import type { Io } from "../../src/ublk/io.ts";

@@ -36,7 +36,10 @@ test("misses of one batch share one update, and their data come after it; hits n
       const content = storage.read(place.offset, place.lengthBytes);
       const persistence = new FilePersistence(context.ring, context.useFile(nvram.fd), place.offset, content);
       const setup = { place, limitChunks: 1024 };
-      const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({ drain: new StandInDrain(places), next: file });
+      const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({
+        drain: new StandInDrain(places),
+        next: file,
+      });
       opened = openRecord(setup, persistence, openBelow, context);
       return opened.target;
     });

@@ -170,7 +170,8 @@ test("a store that is open cannot be opened again, by whatever name", async (t) 
     sizeBytes: null,
     logicalBlockBytes: BLOCK,
     readOnly: false,
-    record: null, mirror: null,
+    record: null,
+    mirror: null,
     snapshots: null,
     filters: [],
   } as const;

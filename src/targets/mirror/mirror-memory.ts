@@ -6,7 +6,7 @@
  * the eventfd, that of the link by a message.
  */
 import { dirtyBlocksBytes, DirtyBlocks } from "./dirty-blocks.ts";
-import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "./mirror-target.ts";
+import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "./modes.ts";
 import { POINT_READ_BYTES, POINT_READS } from "./mirror-target.ts";
 import { transferRingBytes, type TransferRingSize } from "./transfer-ring.ts";
 

@@ -15,16 +15,10 @@ import type { Target, TargetContext } from "../../ublk/target.ts";
 import { HeldWrites } from "../cow/held-writes.ts";
 import { ActiveWrites } from "./active-writes.ts";
 import type { DirtyBlocks } from "./dirty-blocks.ts";
+import type { MirrorMode, MirrorPolicy } from "./modes.ts";
 import type { OwedChunks } from "./owed-chunks.ts";
 import { SECTOR_BYTES } from "./transfer.ts";
 import type { TransferWriter } from "./transfer-ring.ts";
-
-/** By their numbers on the wire, less one: add at the end only. When a write is answered: when it is in the store here; when the remote has it in memory as well; when it has it durably. */
-export const MIRROR_MODES = ["async", "memory", "sync"] as const;
-export type MirrorMode = (typeof MIRROR_MODES)[number];
-/** As these. What is done when the log is full, or the link is down in the modes that wait for it. */
-export const MIRROR_POLICIES = ["continue", "stop"] as const;
-export type MirrorPolicy = (typeof MIRROR_POLICIES)[number];
 
 /** Parts that are read for a point at once, and the most bytes of each. */
 export const POINT_READS = 4;
