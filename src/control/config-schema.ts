@@ -23,7 +23,7 @@ const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
 const TRANSPORTS = ["clear", "tls"] as const;
 /** HOST, HOST:PORT, [IPV6] or [IPV6]:PORT. */
-const TO = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:/[\]]+)(?::\d{1,5})?$/;
+const TO = /^(?:\[[^\s\]]+\]|[^\s:/[\]]+)(?::\d{1,5})?$/;
 const toWanted = 'wanted the receiver as "HOST" or "HOST:PORT"';
 const INTERVAL_MAX_S = 86_400;
 const SILENCE_MAX_S = 600;

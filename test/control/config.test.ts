@@ -36,6 +36,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
       logicalBlockBytes: 512,
       readOnly: false,
       record: null,
+      mirror: null,
       snapshots: null,
       filters: [],
     },
