@@ -31,13 +31,13 @@ function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]
   return z.enum(words, { error: `wanted ${choice(words)}` });
 }
 
-function wholeNumber(min: number, max: number): z.ZodType<number> {
+export function wholeNumber(min: number, max: number): z.ZodType<number> {
   const error = `wanted a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error }).max(max, { error });
 }
 
 /** Bytes, as a number or as a text with a unit. */
-function size(min: 0 | 1): z.ZodType<number> {
+export function size(min: 0 | 1): z.ZodType<number> {
   const error = 'wanted a size such as "10GiB"';
   return z.unknown().transform((value, context): number => {
     const bytes = typeof value === "string" ? parseSize(value) : value;
@@ -47,7 +47,7 @@ function size(min: 0 | 1): z.ZodType<number> {
   });
 }
 
-const path = z
+export const path = z
   .string({ error: "wanted an absolute path" })
   .startsWith("/", { error: "wanted an absolute path" })
   .refine((text) => !text.includes("\0"), { error: "wanted a path without a NUL" });

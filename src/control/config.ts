@@ -5,12 +5,11 @@
  * not exist is refused, with the nearest one that does.
  */
 import { readFile } from "node:fs/promises";
-import { parse, TomlError } from "smol-toml";
 import type { BackingSpec, FilterSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf } from "../ublk/errors.ts";
-import { faultsOf } from "./config-faults.ts";
 import { configFile, ConfigError } from "./config-name.ts";
-import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
+import { configSchema, conflictsOf, KEYS, type ConfigTable } from "./config-schema.ts";
+import { checkedTable } from "./config-table.ts";
 import { ownerOf } from "./identity.ts";
 import { lossNotePath, memoryPath } from "./paths.ts";
 
@@ -43,38 +42,23 @@ export async function readConfig(nameOrPath: string): Promise<VolumeConfig> {
 
 /** Checks the text of a configuration file. Throws ConfigError. */
 export function parseConfig(text: string, name: string, file: string): VolumeConfig {
-  let table: Record<string, unknown>;
-  try {
-    table = parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const what = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "not TOML: ");
-    throw new ConfigError([`${file}: line ${error.line}, column ${error.column}: ${what}`]);
-  }
-  const result = configSchema.safeParse(table);
-  const faults = [
-    ...(result.error?.issues ?? []).flatMap((issue) => faultsOf(issue, table)),
-    ...conflictsOf(table).map(({ key, message }) => `${key}: ${message}`),
-  ];
-  // A value that breaks two rules is told once where both say the same.
-  if (!result.success || faults.length > 0)
-    throw new ConfigError([...new Set(faults)].map((fault) => `${file}: ${fault}`));
+  const table = checkedTable(text, file, { schema: configSchema, keys: KEYS, conflictsOf });
   return {
     name,
     file,
     volume: {
-      backing: backingOf(name, result.data),
-      sizeBytes: result.data.size ?? null,
-      logicalBlockBytes: result.data.logical_block_size,
-      readOnly: result.data.read_only || result.data.target === "appended",
-      record: recordOf(name, result.data),
-      snapshots: snapshotsOf(name, result.data),
-      filters: result.data.filter.map(filterOf),
+      backing: backingOf(name, table),
+      sizeBytes: table.size ?? null,
+      logicalBlockBytes: table.logical_block_size,
+      readOnly: table.read_only || table.target === "appended",
+      record: recordOf(name, table),
+      snapshots: snapshotsOf(name, table),
+      filters: table.filter.map(filterOf),
     },
-    queues: result.data.queues,
-    depth: result.data.queue_depth,
-    device: result.data.device ?? null,
-    freezeProgram: result.data.snapshots?.freeze ?? null,
+    queues: table.queues,
+    depth: table.queue_depth,
+    device: table.device ?? null,
+    freezeProgram: table.snapshots?.freeze ?? null,
   };
 }
 

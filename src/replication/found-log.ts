@@ -38,6 +38,11 @@ export class FoundLog implements LogFinder {
     this.#points.push({ ...record, point, records: lists.slice(lists.length - record.lists) });
   }
 
+  /** Whose ends the log has, in their order: those that are applied among them. */
+  get points(): readonly CommittedPoint[] {
+    return this.#points;
+  }
+
   /** `points`: the last ones that the log's superblock tells of. */
   state({ committed, applied }: LastPoints): ReceiverState {
     const last = this.#points.findLast(({ point }) => point <= applied);

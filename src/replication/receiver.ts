@@ -105,6 +105,8 @@ export class Receiver {
   /** By chargeOf, since the connection began: what was promised, and what has come. */
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
   #taken = { transferBytes: 0, itemBytes: 0 };
+  /** Told of each point when it is committed, before the source is. */
+  whenCommitted: (point: CommittedPoint) => void = () => undefined;
   /** Told when the log or the image has failed, with a negative errno: nothing goes on from there. */
   whenFailed: (result: number) => void = () => undefined;
   #isFailed = false;
@@ -317,6 +319,7 @@ export class Receiver {
   #commit(point: CommittedPoint): void {
     this.#lastPoint = point.point;
     this.#committed.push(point);
+    this.whenCommitted(point);
     if (this.#connection !== undefined) {
       const payload = new Uint8Array(POINT_COMMITTED_BYTES);
       encodePointCommitted(payload, point.point);
