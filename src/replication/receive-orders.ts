@@ -38,6 +38,8 @@ export interface Frame {
 export type ReceiveOrder =
   /** What an earlier source has sent becomes durable: answered with Settled. */
   | { readonly type: "settle"; readonly id: number }
+  /** Answered with Settled as well, at once. */
+  | { readonly type: "state"; readonly id: number }
   /** Answered with Granted. */
   | {
       readonly type: "connect";

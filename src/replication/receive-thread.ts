@@ -148,6 +148,11 @@ export class ReceiveThread {
     return (await this.#ask((id) => ({ type: "settle", id }))) as Settled;
   }
 
+  /** What the log has, durable or not, while a connection goes on. */
+  async state(): Promise<Settled> {
+    return (await this.#ask((id) => ({ type: "state", id }))) as Settled;
+  }
+
   /** Begins with a source; resolves with what it may send. */
   async connect(connection: number, incarnation: number, generation: Generation): Promise<Granted> {
     return (await this.#ask((id) => ({ type: "connect", id, connection, incarnation, generation }))) as Granted;

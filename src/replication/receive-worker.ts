@@ -91,6 +91,9 @@ class Service {
           report({ type: "answer", id: order.id, answer: settled() });
         });
         break;
+      case "state":
+        report({ type: "answer", id: order.id, answer: settled() });
+        break;
       case "connect": {
         this.#disconnect();
         const { id, connection, incarnation, generation } = order;
