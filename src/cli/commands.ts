@@ -14,6 +14,7 @@ import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
+import { receiveCommands } from "./receive.ts";
 import { snapshotCommands } from "./snapshots.ts";
 
 const EPILOGUE = `Files
@@ -308,6 +309,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
+    )
+    .command("receive [action]", "keep volumes that are mirrored to this machine", (command) =>
+      receiveCommands(command, json, act),
     )
     .command(
       "features",

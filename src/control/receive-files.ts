@@ -105,7 +105,10 @@ export async function initReceived(spec: ReceivedSpec, sizes: NewSizes): Promise
       made.push(path);
     }
     if (!isStoreThere) {
-      await createStoreBacking(store, owner, { sizeBytes: storeKind === "missing" ? sizes.storeBytes : null, blockBytes });
+      await createStoreBacking(store, owner, {
+        sizeBytes: storeKind === "missing" ? sizes.storeBytes : null,
+        blockBytes,
+      });
       if (storeKind === "missing") made.push(store);
     }
     // Numbers of points that the store has are not given again: by them it is known what is kept.

@@ -139,7 +139,8 @@ export class Link implements SourceLink {
 
   end(reason: Reason): void {
     if (this.#hasEnded) return;
-    if (reason.code !== "EPEACE") log("warning", `Ending the connection of ${this.from}: ${reason.text} (${reason.code})`);
+    if (reason.code !== "EPEACE")
+      log("warning", `Ending the connection of ${this.from}: ${reason.text} (${reason.code})`);
     this.#connection.closeFor(reason);
   }
 

@@ -41,7 +41,12 @@ const schema = z.strictObject({
 export type ReceiverNote = Readonly<z.output<typeof schema>>;
 
 /** Of a volume that was never mirrored to here. */
-export const NO_NOTE: ReceiverNote = { generations: NO_GENERATIONS as z.output<typeof generations>, incoming: null, incarnation: 0, connection: 0 };
+export const NO_NOTE: ReceiverNote = {
+  generations: NO_GENERATIONS as z.output<typeof generations>,
+  incoming: null,
+  incarnation: 0,
+  connection: 0,
+};
 
 /** Throws EVERSION, and ESTATE where it is damaged. */
 export function decodeNote(text: string): ReceiverNote {

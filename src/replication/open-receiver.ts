@@ -129,9 +129,11 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
     settled: () => ({ lastTransfer: receiver.last, lastPoint: receiver.lastPoint, lastGeneration }),
     status: () => {
       const { holding, freeSlots } = counts.read();
-      const points = kept.all.map(
-        ({ name, createdMs, state: found }): KeptPoint => ({ point: Number(name), createdMs, state: found }),
-      );
+      const points = kept.all.map(({ name, createdMs, state: found }): KeptPoint => ({
+        point: Number(name),
+        createdMs,
+        state: found,
+      }));
       return {
         lastTransfer: receiver.last,
         lastPoint: receiver.lastPoint,

@@ -74,10 +74,7 @@ export class ReceiveThread {
   }
 
   /** Resolves when the volume is open. Throws what opening it throws; the thread has ended then. */
-  static async start(
-    data: Omit<ReceiveWorkerData, "wakeEvent">,
-    events: ReceiveThreadEvents,
-  ): Promise<ReceiveThread> {
+  static async start(data: Omit<ReceiveWorkerData, "wakeEvent">, events: ReceiveThreadEvents): Promise<ReceiveThread> {
     const thread = new ReceiveThread(data, events);
     try {
       await thread.#opened.promise;
