@@ -15,6 +15,7 @@ import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
 import { mirrorCommands } from "./mirror.ts";
+import { receiveCommands } from "./receive.ts";
 import { snapshotCommands } from "./snapshots.ts";
 
 const EPILOGUE = `Files
@@ -310,6 +311,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     .command("mirror <action>", "the mirror of a running volume", (command) => mirrorCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
+    )
+    .command("receive [action]", "keep volumes that are mirrored to this machine", (command) =>
+      receiveCommands(command, json, act),
     )
     .command(
       "features",

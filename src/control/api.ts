@@ -41,29 +41,21 @@
  * "sluice-error". Bodies are bounded; whatever else comes is refused.
  */
 import type { ByteRange } from "../targets/cow/byte-range.ts";
-import { chmod, mkdir, rm } from "node:fs/promises";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { dirname } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { Server } from "node:http";
 import * as z from "zod";
-import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { isRecordSize } from "../targets/record-size.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { MirrorStatus } from "./mirror-status.ts";
+import { checked, json, serveRoutes, type Routes } from "./api-server.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
-import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
-import { DEADLINE_MS } from "./client.ts";
-import { http } from "./http.ts";
-import { log } from "./log.ts";
+import type { BulkStatus } from "./bulk-status.ts";
 import type { SnapshotDiff, SnapshotList, SnapshotRow } from "./snapshot-status.ts";
 import type { RecordMap } from "./record-status.ts";
 import type { VolumeStatus } from "./status.ts";
 
-const BODY_MAX_BYTES = 4096;
 /** Of a bulk copy: a body has room for them. */
 const RANGES_MAX = 64;
 
@@ -142,27 +134,6 @@ export interface ControlledVolume {
   resize(sizeBytes: number | undefined): Promise<number>;
 }
 
-const STATUS_BY_CODE: Readonly<Record<string, number>> = {
-  EBUSY: 409,
-  EOPNOTSUPP: 501,
-  ELIMITS: 400,
-  ESIZE: 400,
-  EREQUEST: 400,
-  ENOENT: 404,
-  EMETHOD: 405,
-  ENAME: 400,
-  EEXIST: 409,
-  EINVALID: 409,
-  EBULK: 409,
-  EEXPIRED: 409,
-  EORDER: 400,
-  EUSAGE: 400,
-  ERANGE: 400,
-  ELIMIT: 409,
-  ELINK: 503,
-  ETOOLARGE: 413,
-};
-
 const stopBody = z.strictObject({ force: z.boolean().default(false) });
 const ticketBody = z.strictObject({ ticket: z.string() });
 const takeBody = z.strictObject({ ticket: z.string(), createdMs: z.int().nonnegative() });
@@ -199,17 +170,7 @@ const modeBody = z.strictObject({
 });
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
-type Answer =
-  | { readonly type: string; readonly text: string }
-  | { readonly type: string; readonly stream: AsyncIterable<Uint8Array> };
-type Handler = (body: unknown, volume: ControlledVolume) => Promise<Answer>;
-
-const json = (value: unknown): { type: string; text: string } => ({
-  type: "application/json",
-  text: `${JSON.stringify(value)}\n`,
-});
-
-const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
+const ROUTES: Routes<ControlledVolume> = {
   "/v1/status": { GET: (_body, volume) => Promise.resolve(json(volume.status())) },
   "/v1/metrics": {
     GET: async (_body, volume) => {
@@ -363,80 +324,7 @@ const ROUTES: Readonly<Record<string, Partial<Record<string, Handler>>>> = {
   },
 };
 
-function checked<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body ?? {});
-  if (result.success) return result.data;
-  throw new UblkError("EREQUEST", `Bad request: ${result.error.issues.map((issue) => issue.message).join("; ")}`);
-}
-
-/** Listens at `path`, which must be nobody else's: a socket that is left from a daemon that died is replaced. */
+/** Listens at `path`, which must be nobody else's. */
 export async function serveApi(path: string, volume: ControlledVolume): Promise<Server> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await rm(path, { force: true });
-  // On a machine that is short of processor it may take long until a request comes through the connection that was made for it.
-  const patience = { requestTimeout: DEADLINE_MS, headersTimeout: DEADLINE_MS };
-  const server = http().createServer(patience, (request, response) => {
-    void answer(request, response, volume);
-  });
-  // The socket is made with this mask, so that there is no moment at which others could open it.
-  const mask = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(path, resolve);
-    });
-  } finally {
-    process.umask(mask);
-  }
-  await chmod(path, 0o600);
-  return server;
-}
-
-async function answer(request: IncomingMessage, response: ServerResponse, volume: ControlledVolume): Promise<void> {
-  try {
-    const route = ROUTES[request.url ?? ""];
-    if (route === undefined) throw new UblkError("ENOENT", `There is no ${request.url ?? ""}`);
-    const handler = route[request.method ?? ""];
-    if (handler === undefined)
-      throw new UblkError("EMETHOD", `${request.url ?? ""} takes ${Object.keys(route).join(", ")}`);
-    const found = await handler(await readBody(request), volume);
-    response.writeHead(200, { "content-type": found.type });
-    if ("text" in found) response.end(found.text);
-    else await send(found.stream, response);
-  } catch (error) {
-    const code = codeOf(error) ?? "EINTERNAL";
-    const body = JSON.stringify({ error: { code, message: messageOf(error) } });
-    response.writeHead(STATUS_BY_CODE[code] ?? 500, { "content-type": "application/json" }).end(`${body}\n`);
-  }
-}
-
-/** An error in the middle goes into the trailer: the status is on its way already. */
-async function send(stream: AsyncIterable<Uint8Array>, response: ServerResponse): Promise<void> {
-  const told = async function* (): AsyncGenerator<Uint8Array> {
-    try {
-      yield* stream;
-    } catch (error) {
-      const failure = { code: codeOf(error) ?? "EINTERNAL", message: messageOf(error) };
-      response.addTrailers({ [ERROR_TRAILER]: encodeURIComponent(JSON.stringify(failure)) });
-    }
-  };
-  await pipeline(Readable.from(told()), response).catch((error: unknown) => {
-    log("debug", `Whoever asked for a stream has gone: ${messageOf(error)}`);
-  });
-}
-
-async function readBody(request: IncomingMessage): Promise<unknown> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes > BODY_MAX_BYTES) throw new UblkError("ETOOLARGE", `A body has at most ${BODY_MAX_BYTES} bytes`);
-    parts.push(part);
-  }
-  if (bytes === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(parts).toString("utf8")) as unknown;
-  } catch {
-    throw new UblkError("EREQUEST", "Bad request: the body is not JSON");
-  }
+  return serveRoutes(path, ROUTES, volume);
 }

@@ -1,18 +1,24 @@
 /** What is wrong with a configuration, in words: a line for each fault, `KEY: wanted ..., found ...`. */
 import { closest, distance } from "fastest-levenshtein";
 import type * as z from "zod";
-import { KEYS } from "./config-schema.ts";
 
 const SHOWN_MAX = 60;
 
-/** The lines for one issue of the schema; an issue of several unknown keys has several. */
-export function faultsOf(issue: z.core.$ZodIssue, table: unknown): string[] {
+/**
+ * The lines for one issue of the schema; an issue of several unknown keys has several. `keys`: those that there are, by the
+ * table that they stand in, or its kind; "" is the top of the file.
+ */
+export function faultsOf(
+  issue: z.core.$ZodIssue,
+  table: unknown,
+  keys: Readonly<Record<string, readonly string[]>>,
+): string[] {
   const where = placeOf(issue.path);
   const found = valueAt(table, issue.path);
   if (issue.code !== "unrecognized_keys") return [`${where}: ${issue.message}, found ${show(found)}`];
   const { kind } = found as { kind?: unknown };
-  const known =
-    KEYS[typeof kind === "string" && where !== "" && Object.hasOwn(KEYS, kind) ? kind : where] ?? KEYS[""] ?? [];
+  const isOfKind = typeof kind === "string" && where !== "" && Object.hasOwn(keys, kind);
+  const known = keys[isOfKind ? kind : where.replace(/\[\d+\]$/, "")] ?? keys[""] ?? [];
   return issue.keys.map(
     (key) => `${where === "" ? key : `${where}.${key}`}: is no key here, ${suggestion(key, known)}`,
   );

@@ -19,16 +19,22 @@ export class ConfigError extends UblkError {
 
 /** What udev and systemd take without escaping. */
 const NAME = /^[a-z0-9][a-z0-9_.-]{0,63}$/;
+export const NAME_WANTED = 'up to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit';
+/** No volume has this name: its files are those of the receiver of mirrored volumes. */
+export const RECEIVER = "receive";
+
+export function isVolumeName(name: string): boolean {
+  return NAME.test(name) && name !== RECEIVER;
+}
 
 /** The file that a name or a path means. A word with a slash, or ending in .toml, is a path. Throws ConfigError. */
 export function configFile(nameOrPath: string): { name: string; file: string } {
   const isPath = nameOrPath.includes("/") || nameOrPath.endsWith(".toml");
   const name = isPath ? basename(nameOrPath).replace(/\.toml$/, "") : nameOrPath;
-  if (!NAME.test(name)) {
-    throw new ConfigError([
-      `"${name}" is no name for a volume: wanted up to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit`,
-    ]);
+  if (name === RECEIVER) {
+    throw new ConfigError([`"${name}" is no name for a volume: it means the receiver (see sluice receive --help)`]);
   }
+  if (!isVolumeName(name)) throw new ConfigError([`"${name}" is no name for a volume: wanted ${NAME_WANTED}`]);
   return { name, file: isPath ? nameOrPath : configPath(name) };
 }
 
@@ -46,7 +52,8 @@ export function startedVolumes(): string[] {
 function namesIn(directory: string, suffix: string): string[] {
   try {
     const entries = readdirSync(directory);
-    return entries.filter((entry) => entry.endsWith(suffix)).map((entry) => entry.slice(0, -suffix.length));
+    const names = entries.filter((entry) => entry.endsWith(suffix)).map((entry) => entry.slice(0, -suffix.length));
+    return names.filter((name) => name !== RECEIVER);
   } catch {
     return [];
   }

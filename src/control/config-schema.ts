@@ -7,6 +7,7 @@
 import * as z from "zod";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { errnoByName } from "../ublk/errors.ts";
+import { parseReceiver } from "./receive-address.ts";
 import { parseSize } from "./sizes.ts";
 
 /** Each filter may take a place in the path of a request, which has room for 16 layers. */
@@ -22,8 +23,6 @@ const STORED_TARGETS: readonly string[] = ["file", "appended"];
 const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
 const TRANSPORTS = ["clear", "tls"] as const;
-/** HOST, HOST:PORT, [IPV6] or [IPV6]:PORT. */
-const TO = /^(?:\[[^\s\]]+\]|[^\s:/[\]]+)(?::\d{1,5})?$/;
 const toWanted = 'wanted the receiver as "HOST" or "HOST:PORT"';
 const INTERVAL_MAX_S = 86_400;
 const SILENCE_MAX_S = 600;
@@ -38,13 +37,13 @@ function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]
   return z.enum(words, { error: `wanted ${choice(words)}` });
 }
 
-function wholeNumber(min: number, max: number): z.ZodType<number> {
+export function wholeNumber(min: number, max: number): z.ZodType<number> {
   const error = `wanted a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error }).max(max, { error });
 }
 
 /** Bytes, as a number or as a text with a unit. */
-function size(min: 0 | 1): z.ZodType<number> {
+export function size(min: 0 | 1): z.ZodType<number> {
   const error = 'wanted a size such as "10GiB"';
   return z.unknown().transform((value, context): number => {
     const bytes = typeof value === "string" ? parseSize(value) : value;
@@ -54,7 +53,7 @@ function size(min: 0 | 1): z.ZodType<number> {
   });
 }
 
-const path = z
+export const path = z
   .string({ error: "wanted an absolute path" })
   .startsWith("/", { error: "wanted an absolute path" })
   .refine((text) => !text.includes("\0"), { error: "wanted a path without a NUL" });
@@ -116,7 +115,7 @@ function seconds(max: number): z.ZodNumber {
 
 const mirrorTable = z.strictObject(
   {
-    to: z.string({ error: toWanted }).regex(TO, { error: toWanted }),
+    to: z.string({ error: toWanted }).refine((text) => parseReceiver(text) !== undefined, { error: toWanted }),
     transport: oneOf(TRANSPORTS),
     mode: oneOf(MIRROR_MODES).default("async"),
     when_down: oneOf(MIRROR_POLICIES).default("continue"),

@@ -5,15 +5,16 @@
  * not exist is refused, with the nearest one that does.
  */
 import { readFile } from "node:fs/promises";
-import { parse, TomlError } from "smol-toml";
+import type { Address } from "../replication/transport.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { BackingSpec, FilterSpec, MirrorSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf } from "../ublk/errors.ts";
-import { faultsOf } from "./config-faults.ts";
 import { configFile, ConfigError } from "./config-name.ts";
-import { configSchema, conflictsOf, type ConfigTable } from "./config-schema.ts";
+import { configSchema, conflictsOf, KEYS, type ConfigTable } from "./config-schema.ts";
+import { checkedTable } from "./config-table.ts";
 import { ownerOf } from "./identity.ts";
 import { lossNotePath, memoryPath } from "./paths.ts";
+import { parseReceiver } from "./receive-address.ts";
 
 /** What a file describes. */
 export interface VolumeConfig {
@@ -32,8 +33,7 @@ export interface VolumeConfig {
 
 export interface MirrorConfig {
   /** The receiver. */
-  readonly host: string;
-  readonly port: number;
+  readonly to: Address;
   readonly transport: "clear" | "tls";
   readonly mode: MirrorMode;
   readonly policy: MirrorPolicy;
@@ -42,9 +42,6 @@ export interface MirrorConfig {
   /** Who hears nothing for so long takes the connection for lost. */
   readonly silenceMs: number;
 }
-
-/** Of a receiver, unless it is told. */
-export const RECEIVER_PORT = 7450;
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */
 export async function readConfig(nameOrPath: string): Promise<VolumeConfig> {
@@ -62,40 +59,25 @@ export async function readConfig(nameOrPath: string): Promise<VolumeConfig> {
 
 /** Checks the text of a configuration file. Throws ConfigError. */
 export function parseConfig(text: string, name: string, file: string): VolumeConfig {
-  let table: Record<string, unknown>;
-  try {
-    table = parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const what = (error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "not TOML: ");
-    throw new ConfigError([`${file}: line ${error.line}, column ${error.column}: ${what}`]);
-  }
-  const result = configSchema.safeParse(table);
-  const faults = [
-    ...(result.error?.issues ?? []).flatMap((issue) => faultsOf(issue, table)),
-    ...conflictsOf(table).map(({ key, message }) => `${key}: ${message}`),
-  ];
-  // A value that breaks two rules is told once where both say the same.
-  if (!result.success || faults.length > 0)
-    throw new ConfigError([...new Set(faults)].map((fault) => `${file}: ${fault}`));
+  const table = checkedTable(text, file, { schema: configSchema, keys: KEYS, conflictsOf });
   return {
     name,
     file,
     volume: {
-      backing: backingOf(name, result.data),
-      sizeBytes: result.data.size ?? null,
-      logicalBlockBytes: result.data.logical_block_size,
-      readOnly: result.data.read_only || result.data.target === "appended",
-      record: recordOf(name, result.data),
-      mirror: mirrorSpecOf(result.data),
-      snapshots: snapshotsOf(name, result.data),
-      filters: result.data.filter.map(filterOf),
+      backing: backingOf(name, table),
+      sizeBytes: table.size ?? null,
+      logicalBlockBytes: table.logical_block_size,
+      readOnly: table.read_only || table.target === "appended",
+      record: recordOf(name, table),
+      mirror: mirrorSpecOf(table),
+      snapshots: snapshotsOf(name, table),
+      filters: table.filter.map(filterOf),
     },
-    queues: result.data.queues,
-    depth: result.data.queue_depth,
-    device: result.data.device ?? null,
-    freezeProgram: result.data.snapshots?.freeze ?? null,
-    mirror: mirrorOf(result.data),
+    queues: table.queues,
+    depth: table.queue_depth,
+    device: table.device ?? null,
+    freezeProgram: table.snapshots?.freeze ?? null,
+    mirror: mirrorOf(table),
   };
 }
 
@@ -124,10 +106,8 @@ function mirrorSpecOf({ mirror }: ConfigTable): MirrorSpec | null {
 function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
   if (mirror === undefined) return null;
   const { to, transport, mode, when_down: policy, interval, silence } = mirror;
-  const [, host = "", port] = /^(?:\[?)([^\]]*?)\]?(?::(\d+))?$/.exec(to) ?? [];
   return {
-    ...{ host, transport, mode, policy },
-    port: port === undefined ? RECEIVER_PORT : Number(port),
+    ...{ to: parseReceiver(to) as Address, transport, mode, policy },
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
   };

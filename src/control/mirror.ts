@@ -19,6 +19,7 @@ import { volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import type { MirrorStatus } from "./mirror-status.ts";
 import { mirrorStatePath } from "./paths.ts";
+import { formatAddress } from "./receive-address.ts";
 
 const LINK_WORKER = new URL(
   import.meta.url.endsWith(".ts") ? "../replication/link-worker.ts" : "./link-worker.js",
@@ -63,7 +64,7 @@ export class Mirror {
 
   /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
   async start(): Promise<void> {
-    const { host, port, silenceMs, intervalMs } = this.#config;
+    const { to: address, silenceMs, intervalMs } = this.#config;
     const toVolume = new MessageChannel();
     const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
     await this.#device.order(attachment, [toVolume.port1]);
@@ -71,7 +72,7 @@ export class Mirror {
       memory: this.#memory,
       port: toVolume.port2,
       statePath: mirrorStatePath(this.#name),
-      options: { volume: this.#name, mark: volumeMark(this.#name), address: { host, port }, silenceMs, intervalMs },
+      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs },
       isPaused: this.#isPaused,
     };
     const name = `link ${this.#name}`;
@@ -120,8 +121,7 @@ export class Mirror {
   }
 
   get #to(): string {
-    const { host, port } = this.#config;
-    return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    return formatAddress(this.#config.to);
   }
 
   #command(command: LinkCommand): void {

@@ -62,6 +62,16 @@ export function logPath(name: string): string {
   return `${runtimeDirectory()}/${name}.log`;
 }
 
+/** What a receiver has to know of a volume that is mirrored to it. */
+export function receiveStatePath(name: string): string {
+  return `${stateDirectory()}/receive/${name}.state`;
+}
+
+/** Says that the points of such a volume are lost, where their store cannot be written. */
+export function receiveLossNotePath(name: string): string {
+  return `${stateDirectory()}/receive/${name}.points-lost`;
+}
+
 /** What the volume's device was made over. */
 export function startedWithPath(name: string): string {
   return `${runtimeDirectory()}/${name}.backing`;

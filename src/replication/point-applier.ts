@@ -18,6 +18,8 @@ import type { Logged, TransferIndex } from "./transfer-index.ts";
 /** Writes to the image at once, and the most bytes of each. */
 export const APPLY_WRITES = 8;
 export const APPLY_WRITE_BYTES = 256 * 1024;
+/** Of zeroes: where originals are kept, there has to be room for all that one of them overwrites. */
+const APPLY_ZEROES_BYTES = 4 * 2 ** 20;
 
 /** What a point consists of. */
 export interface PointLists {
@@ -158,7 +160,8 @@ export class PointApplier implements Layer {
     const { geometry, image } = this.#parts;
     const all = runSectors(run, geometry);
     const isZero = run.kind === RUN_KIND.ZEROES;
-    const sectors = isZero ? all : Math.min(all - this.#sectors, APPLY_WRITE_BYTES / SECTOR_BYTES);
+    const bytesMax = isZero ? APPLY_ZEROES_BYTES : APPLY_WRITE_BYTES;
+    const sectors = Math.min(all - this.#sectors, bytesMax / SECTOR_BYTES);
     request.operation = isZero ? Operation.WRITE_ZEROES : Operation.WRITE;
     request.offset = (run.block * geometry.blockSectors + this.#sectors) * SECTOR_BYTES;
     request.length = sectors * SECTOR_BYTES;

@@ -116,14 +116,14 @@ test("a mirror has a receiver, and what it does without one", (t) => {
   const config = parseConfig(`${text}to = "backup.example"`, "data", FILE);
   t.deepEqual(config.volume.mirror, { logBytes: 32 * 2 ** 20, blockBytes: 4096 });
   t.deepEqual(config.mirror, {
-    ...{ host: "backup.example", port: 7450, transport: "clear", mode: "async", policy: "continue" },
+    ...{ to: { host: "backup.example", port: 7450 }, transport: "clear", mode: "async", policy: "continue" },
     ...{ intervalMs: 1000, silenceMs: 10_000 },
   });
   const rest = 'mode = "sync"\nwhen_down = "stop"\ninterval = 0.25\nsilence = 3\nlog = "64MiB"\nblock_size = "64KiB"';
   const other = parseConfig(`${text}to = "[fe80::1%eth0]:99"\n${rest}`, "data", FILE);
   t.deepEqual(other.volume.mirror, { logBytes: 64 * 2 ** 20, blockBytes: 65_536 });
   t.deepEqual(other.mirror, {
-    ...{ host: "fe80::1%eth0", port: 99, transport: "clear", mode: "sync", policy: "stop" },
+    ...{ to: { host: "fe80::1%eth0", port: 99 }, transport: "clear", mode: "sync", policy: "stop" },
     ...{ intervalMs: 250, silenceMs: 3000 },
   });
 });

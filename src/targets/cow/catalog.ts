@@ -24,8 +24,11 @@ const MAGIC = new TextEncoder().encode("SLUICECT");
 /** "full": given up when the store was full; "failed": when it could not be written; "damaged": when it could not be read. */
 export const POINT_STATES = ["valid", "full", "failed", "damaged"] as const;
 export type PointState = (typeof POINT_STATES)[number];
-/** "copy": shows only what the copy has not passed yet. "bulk": of a volume that an outside program copies as it goes along. */
-const KINDS = ["snapshot", "copy", "bulk"] as const;
+/**
+ * "copy": shows only what the copy has not passed yet. "bulk": of a volume that an outside program copies as it goes along.
+ * "mirror": a closed point of a volume that is mirrored to here. Add at the end only: the store has them by number.
+ */
+const KINDS = ["snapshot", "copy", "bulk", "mirror"] as const;
 export type PointKind = (typeof KINDS)[number];
 
 export interface Point {

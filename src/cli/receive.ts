@@ -1,0 +1,86 @@
+/** `sluice receive`: its commands. What they do is in receive-work.ts, which is loaded when one of them runs. */
+import type { Argv } from "yargs";
+import { page, sizeArgument, withName, type Act } from "./page.ts";
+
+/** The commands below `sluice receive`. */
+export function receiveCommands(command: Argv, json: boolean, act: Act): Argv {
+  return command
+    .usage("$0 receive [ACTION]")
+    .command(
+      "$0",
+      "be the receiver of mirrored volumes (what the service manager runs)",
+      (serve) =>
+        page(
+          serve,
+          "receive",
+          [
+            "Keeps the volumes that are mirrored to this machine, until SIGTERM or SIGINT. Which they are,",
+            "and where it listens, /etc/sluice/receive.toml says. Tells systemd when it serves (sd_notify).",
+            "Ends with 78 where trying again is of no use.",
+          ],
+          ["$0 receive", "be the receiver here, and log to standard error"],
+          ["systemctl enable --now sluice-receive", "through systemd"],
+        ),
+      act(async () => {
+        const { serveReceiver } = await import("./receive-work.ts");
+        process.exitCode = await serveReceiver();
+      }),
+    )
+    .command(
+      "init <name>",
+      "make what is missing of a volume that is mirrored to here",
+      (init) =>
+        page(
+          withName(init),
+          "receive init NAME [--size SIZE] [--store-size SIZE] [--log-size SIZE]",
+          [
+            "Makes the log of a volume, and with it its image and its store, where they are missing. The",
+            "volume has nothing then, and gets all of it from its source. A file that exists is never",
+            "overwritten; where the log exists nothing is made.",
+          ],
+          ["$0 receive init data --size 100GiB --store-size 20GiB", "files with room for a volume of 100 GiB"],
+        )
+          .option("size", { type: "string", requiresArg: true, describe: "size of the volume, as at its source" })
+          .option("store-size", {
+            type: "string",
+            requiresArg: true,
+            describe: "size of the store: what is overwritten between points has room in it",
+          })
+          .option("log-size", { type: "string", requiresArg: true, describe: "size of the log (default: 256MiB)" }),
+      act(async ({ name, size, storeSize, logSize }) => {
+        const { initVolume } = await import("./receive-work.ts");
+        await initVolume(name, json, {
+          imageBytes: sizeArgument(size) ?? null,
+          storeBytes: sizeArgument(storeSize) ?? null,
+          logBytes: sizeArgument(logSize),
+        });
+      }),
+    )
+    .command(
+      "status",
+      "the volumes that are mirrored to here: sources, points, logs",
+      (status) =>
+        page(
+          status,
+          "receive status",
+          ["What the running receiver has of each volume, and from whom."],
+          ["$0 receive status --json", "for a program"],
+        ),
+      act(async () => {
+        const { showStatus } = await import("./receive-work.ts");
+        await showStatus(json);
+      }),
+    )
+    .command(
+      "check",
+      "look at the receiver's configuration",
+      (check) =>
+        page(check, "receive check", [
+          "Reads the configuration as a start would, and says in a line each what is wrong with it.",
+        ]),
+      act(async () => {
+        const { checkReceiver } = await import("./receive-work.ts");
+        await checkReceiver(json);
+      }),
+    );
+}

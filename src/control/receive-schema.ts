@@ -1,0 +1,76 @@
+/**
+ * The keys of the receiver's configuration: type, range and default of each, and what must hold between them. The same keys are
+ * described for people in docs/configuration.md, and a test holds the two together.
+ */
+import * as z from "zod";
+import { isVolumeName, NAME_WANTED } from "./config-name.ts";
+import { path, size, wholeNumber, type Conflict } from "./config-schema.ts";
+import { isAddress } from "./receive-address.ts";
+
+const TRANSPORTS = ["clear"] as const;
+const SILENCE_SECONDS = 10;
+const SILENCE_SECONDS_MAX = 3600;
+const KEEP = 3;
+const KEEP_MAX = 100;
+const BLOCK_BYTES = 4096;
+const BLOCK_BYTES_MAX = 2 ** 20;
+/** As long as the receiver proves nothing of who connects, only what runs on this machine reaches it, unless told otherwise. */
+const LISTEN = "127.0.0.1:7450";
+
+const addressWanted = 'wanted an address and a port, such as "192.0.2.1:7450", "[::]:7450" or "7450"';
+const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const volumesWanted = "wanted tables, each headed [[volume]]";
+const nameWanted = `wanted ${NAME_WANTED}, and not "receive"`;
+
+const volumeTable = z.strictObject(
+  {
+    name: z.string({ error: nameWanted }).refine(isVolumeName, { error: nameWanted }),
+    path,
+    store: path,
+    log: path,
+    keep: wholeNumber(1, KEEP_MAX).default(KEEP),
+    block_size: size(1)
+      .refine((bytes) => bytes >= BLOCK_BYTES && bytes <= BLOCK_BYTES_MAX && Number.isInteger(Math.log2(bytes)), {
+        error: blockWanted,
+      })
+      .default(BLOCK_BYTES),
+  },
+  { error: volumesWanted },
+);
+
+export const receiveSchema = z.strictObject({
+  listen: z.string({ error: addressWanted }).refine(isAddress, { error: addressWanted }).default(LISTEN),
+  // No default: who wants a connection that anybody may read has to say so.
+  transport: z.enum(TRANSPORTS, { error: `wanted "${TRANSPORTS.join('" or "')}"` }),
+  silence: wholeNumber(1, SILENCE_SECONDS_MAX).default(SILENCE_SECONDS),
+  volume: z.array(volumeTable, { error: volumesWanted }).min(1, { error: volumesWanted }),
+});
+
+export type ReceiveTable = z.output<typeof receiveSchema>;
+
+/** Keys by the table in which they stand; "" is the top of the file. */
+export const RECEIVE_KEYS: Readonly<Record<string, readonly string[]>> = {
+  "": Object.keys(receiveSchema.shape),
+  volume: Object.keys(volumeTable.shape),
+};
+
+/** No two volumes have the same name, and nothing is used for two things. */
+export function receiveConflictsOf(table: Readonly<Record<string, unknown>>): Conflict[] {
+  const conflicts: Conflict[] = [];
+  const volumes = Array.isArray(table["volume"]) ? (table["volume"] as unknown[]) : [];
+  for (const keys of [["name"], ["path", "store", "log"]] as const) {
+    const seen = new Map<string, string>();
+    volumes.forEach((volume, index) => {
+      if (typeof volume !== "object" || volume === null) return;
+      for (const key of keys) {
+        const value = (volume as Readonly<Record<string, unknown>>)[key];
+        if (typeof value !== "string") continue;
+        const place = `volume[${index}].${key}`;
+        const other = seen.get(value);
+        if (other === undefined) seen.set(value, place);
+        else conflicts.push({ key: place, message: `wanted another than that of ${other}, found "${value}"` });
+      }
+    });
+  }
+  return conflicts;
+}

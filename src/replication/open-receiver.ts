@@ -1,0 +1,207 @@
+/**
+ * All that keeps a mirrored volume, in the thread of its ring: the image below copy-on-write, the log, and the receiver over both.
+ *
+ * Invariant: what it begins with is what the log tells. Nothing of the ring is submitted before its files are registered.
+ */
+import { ByteFile } from "../targets/byte-file.ts";
+import { FREE_RESERVED, roomBytes } from "../targets/cow/cleaner.ts";
+import { CowCounts } from "../targets/cow/cow-counts.ts";
+import { belowCow, type CowTarget } from "../targets/cow/cow-target.ts";
+import { FileLossNote } from "../targets/cow/loss-note.ts";
+import { openCow } from "../targets/cow/open-cow.ts";
+import { openStore } from "../targets/cow/store-file.ts";
+import { tuningFor } from "../targets/cow/tuning.ts";
+import { FileTarget } from "../targets/file.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import type { Ring } from "../ublk/ring.ts";
+import type { Limits, TargetContext } from "../ublk/target.ts";
+import { ApplyGate } from "./apply-gate.ts";
+import { FoundLog } from "./found-log.ts";
+import { PAYLOAD_MAX } from "./frame.ts";
+import type { Generation } from "./generations.ts";
+import { KeptPoints } from "./kept-points.ts";
+import { recordBytes } from "./log-record.ts";
+import { recoverLog } from "./log-recovery.ts";
+import { APPLY_WRITES, PointApplier } from "./point-applier.ts";
+import { ReceiverLog } from "./receiver-log.ts";
+import { Receiver, type CommittedPoint } from "./receiver.ts";
+import type { Kept, KeptPoint, ReceiveWorkerData, Settled } from "./receive-orders.ts";
+
+/** What of it others do with. */
+export interface OpenReceiver {
+  readonly receiver: Receiver;
+  readonly gate: ApplyGate;
+  readonly applier: PointApplier;
+  readonly log: ReceiverLog;
+  readonly cow: CowTarget;
+  settled(): Settled;
+  status(): Kept;
+  /** To be called after each batch of completions. */
+  afterBatch(): void;
+}
+
+/** What is told of the volume while it is opened, and afterwards. */
+export type Warn = (message: string) => void;
+
+/** Throws what opening the log and the store throws. */
+export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): OpenReceiver {
+  const { volume, mark, volumeBytes, blockBytes } = data;
+  const owner = { volume, mark };
+  const files: number[] = [];
+  const callbacks: (() => void)[] = [];
+  const context: TargetContext = {
+    limits: limitsOf(volumeBytes),
+    depth: APPLY_WRITES,
+    ring,
+    useFile: (fd) => files.push(fd) - 1,
+    afterBatch: (callback) => void callbacks.push(callback),
+  };
+  const storeFile = new ByteFile(data.store.plainFd);
+  const { layout, salt } = openStore(storeFile, owner);
+  const storeGeometry = layout.geometry;
+  const tuning = tuningFor(storeGeometry.blockBytes);
+  const image = new FileTarget(data.image, belowCow(context, tuning));
+  const counts = new CowCounts();
+  const lossNote = new FileLossNote(data.lossNotePath, salt);
+  const file = context.useFile(data.store.fd);
+  const setup = { file, volumeBytes, tuning, fullPolicy: "invalidate", lossNote, counts } as const;
+  const cow = openCow(storeFile, owner, setup, image, context);
+
+  const found = new FoundLog();
+  const recovered = recoverLog(new ByteFile(data.log.plainFd), owner, found);
+  const logGeometry = recovered.superblock.geometry;
+  const log = new ReceiverLog(recovered, ring, context.useFile(data.log.fd));
+  const state = found.state(log.points);
+  if (log.lostFrom !== 0) warn("its log has lost something that had been durable: the source is asked for it");
+  const gate = new ApplyGate(cow);
+  const geometry = { volumeSectors: volumeBytes / SECTOR_BYTES, blockSectors: blockBytes / SECTOR_BYTES };
+  const { index } = found;
+  const recordBytesMax = Math.min(logGeometry.windowBytes, recordBytes(PAYLOAD_MAX, logGeometry.sectorBytes));
+  const applier = new PointApplier({ log, recordBytesMax, index, image: gate, firstSlot: 0, geometry }, ring);
+
+  const shown = new Shown(found.points, state.lastClosed);
+  const kept = new KeptPoints(
+    {
+      cow,
+      keep: data.keep,
+      momentOf: (point) => shown.momentOf(point),
+      whenLost: (point) => {
+        if (shown.isLost) return;
+        shown.isLost = true;
+        warn(`closed point ${point} is lost, as the store has given it up: there is none to show until the next one`);
+      },
+    },
+    state.lastClosed,
+  );
+  ring.registerFiles(files);
+  const receiver = new Receiver(
+    {
+      log,
+      logGeometry,
+      index,
+      applier,
+      geometry,
+      image: {
+        keep: (point, done) => {
+          kept.keep(point, done);
+        },
+        reached: (point) => {
+          shown.reached(point);
+          kept.reached(point);
+        },
+      },
+    },
+    state,
+  );
+  const last = found.points.at(-1);
+  // A point that was committed, and whose end is not there: what the image will be is not known.
+  let lastGeneration: Generation | null = last?.point === state.lastPoint ? last.generation : null;
+  receiver.whenCommitted = (point) => {
+    lastGeneration = point.generation;
+    shown.committed(point);
+  };
+  return {
+    receiver,
+    gate,
+    applier,
+    log,
+    cow,
+    settled: () => ({
+      lastTransfer: receiver.last,
+      lastPoint: receiver.lastPoint,
+      lastGeneration,
+      logBytes: logGeometry.ringBytes,
+    }),
+    status: () => {
+      const { holding, freeSlots } = counts.read();
+      const points = kept.all.map(({ name, createdMs, state: found }): KeptPoint => ({
+        point: Number(name),
+        createdMs,
+        state: found,
+      }));
+      return {
+        lastTransfer: receiver.last,
+        lastPoint: receiver.lastPoint,
+        lastClosed: shown.point(points),
+        points,
+        log: { used: log.head.position - log.tail.position, size: logGeometry.ringBytes },
+        store: { used: cow.versions * storeGeometry.blockBytes, size: roomBytes(storeGeometry) },
+        isStoreFull: holding > 0 && freeSlots <= FREE_RESERVED * storeGeometry.slotsPerSegment,
+      };
+    },
+    afterBatch: () => {
+      for (const callback of callbacks) callback();
+    },
+  };
+}
+
+/** The last closed point, and the moments of those that may become it. */
+class Shown {
+  #last: number;
+  /** By point: of the last closed one, and of later ones. */
+  readonly #moments = new Map<number, number>();
+  /** It was kept, and is not there any more. */
+  isLost = false;
+
+  constructor(points: readonly CommittedPoint[], lastClosed: number) {
+    this.#last = lastClosed;
+    for (const point of points) if (point.point >= lastClosed) this.committed(point);
+  }
+
+  momentOf(point: number): number | undefined {
+    return this.#moments.get(point);
+  }
+
+  committed({ point, isClosed, createdMs }: CommittedPoint): void {
+    if (!isClosed) return;
+    this.#last = point;
+    this.#moments.set(point, createdMs);
+  }
+
+  reached(point: number): void {
+    this.isLost = false;
+    for (const each of this.#moments.keys()) if (each < point) this.#moments.delete(each);
+  }
+
+  /** `kept`: beside the image. */
+  point(kept: readonly KeptPoint[]): KeptPoint | null {
+    const point = this.#last;
+    if (point === 0 || this.isLost) return null;
+    const createdMs = this.momentOf(point) ?? kept.find((each) => each.point === point)?.createdMs ?? null;
+    return { point, createdMs, state: "valid" };
+  }
+}
+
+function limitsOf(sizeBytes: number): Limits {
+  return {
+    sizeBytes,
+    logicalBlockBytes: SECTOR_BYTES,
+    physicalBlockBytes: SECTOR_BYTES,
+    readOnly: false,
+    rotational: false,
+    volatileCache: true,
+    fua: true,
+    discard: null,
+    writeZeroesMaxBytes: null,
+  };
+}

@@ -1,0 +1,100 @@
+/** What the owner of a mirrored volume and the thread that keeps it tell each other. Crosses between threads. */
+import type { FileOptions } from "../targets/file.ts";
+import type { PointState } from "../targets/cow/catalog.ts";
+import type { FrameType } from "./frame.ts";
+import type { Generation } from "./generations.ts";
+import type { Granted } from "./messages.ts";
+import type { TransferId } from "./transfer-id.ts";
+
+/** What the thread is given: all files are open in this process. */
+export interface ReceiveWorkerData {
+  readonly volume: string;
+  readonly mark: bigint;
+  readonly volumeBytes: number;
+  /** Of a consistency point. */
+  readonly blockBytes: number;
+  /** Closed points that there are to be. */
+  readonly keep: number;
+  readonly image: FileOptions;
+  readonly log: Descriptors;
+  readonly store: Descriptors;
+  readonly lossNotePath: string;
+  /** An eventfd: to be signalled behind each order. */
+  readonly wakeEvent: number;
+}
+
+export interface Descriptors {
+  /** For the ring, O_DIRECT where that is possible; and for plain reads and writes. */
+  readonly fd: number;
+  readonly plainFd: number;
+}
+
+export interface Frame {
+  readonly type: FrameType;
+  readonly payload: Uint8Array;
+}
+
+/** Connections have numbers, so that what is late goes nowhere. */
+export type ReceiveOrder =
+  /** What an earlier source has sent becomes durable: answered with Settled. */
+  | { readonly type: "settle"; readonly id: number }
+  /** Answered with Settled as well, at once. */
+  | { readonly type: "state"; readonly id: number }
+  /** Answered with Granted. */
+  | {
+      readonly type: "connect";
+      readonly id: number;
+      readonly connection: number;
+      readonly incarnation: number;
+      readonly generation: Generation;
+    }
+  | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly bytes: number }
+  | { readonly type: "disconnect"; readonly connection: number }
+  /** Answered with Kept. */
+  | { readonly type: "status"; readonly id: number }
+  /** What is under way ends, what was received becomes durable, and the thread ends. */
+  | { readonly type: "quit" }
+  /** The thread ends, whatever is under way. */
+  | { readonly type: "abandon" };
+
+export type ReceiveReport =
+  | { readonly type: "opened" | "ended" }
+  | { readonly type: "answer"; readonly id: number; readonly answer: Settled | Granted | Kept }
+  /** Frames for the source; so many bytes of its own frames have been dealt with. */
+  | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly taken: number }
+  /** What the source has sent may not be: the connection is to be closed. */
+  | { readonly type: "fault"; readonly connection: number; readonly code: string; readonly message: string }
+  | { readonly type: "warning"; readonly message: string }
+  /** The volume goes on no more. */
+  | { readonly type: "failed"; readonly code: string; readonly message: string };
+
+export interface Settled {
+  readonly lastTransfer: TransferId;
+  readonly lastPoint: number;
+  /** Of the source that the last closed point came from. Null where the log does not tell: then nobody knows what the image is. */
+  readonly lastGeneration: Generation | null;
+  /** What the log has room for. */
+  readonly logBytes: number;
+}
+
+/** A closed point. */
+export interface KeptPoint {
+  readonly point: number;
+  /** The moment of the source that it is; null where that is not known any more. */
+  readonly createdMs: number | null;
+  readonly state: PointState;
+}
+
+export interface Kept {
+  readonly lastTransfer: TransferId;
+  readonly lastPoint: number;
+  /** What is shown; null where there is none. */
+  readonly lastClosed: KeptPoint | null;
+  /** Beside the image, the oldest first. */
+  readonly points: readonly KeptPoint[];
+  /** In bytes. */
+  readonly log: { readonly used: number; readonly size: number };
+  readonly store: { readonly used: number; readonly size: number };
+  /** The store has no room for what the next point overwrites: it waits. */
+  readonly isStoreFull: boolean;
+}
