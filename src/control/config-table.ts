@@ -11,7 +11,7 @@ export interface ConfigForm<T> {
   /** The keys that there are, by the table that they stand in, or its kind; "" is the top of the file. */
   readonly keys: Readonly<Record<string, readonly string[]>>;
   /** What must hold between keys, whatever else is wrong. */
-  conflictsOf(table: Readonly<Record<string, unknown>>): readonly Conflict[];
+  readonly conflictsOf: (table: Readonly<Record<string, unknown>>) => readonly Conflict[];
 }
 
 /** Throws ConfigError, with a line for each fault. */

@@ -17,9 +17,9 @@ export interface KeptPointsOptions {
   /** How many closed points there are to be in all: the one that the image is, or is brought away from, and older ones. */
   readonly keep: number;
   /** The moment of a point at its source, in milliseconds since 1970; undefined where that is not known any more. */
-  momentOf(point: number): number | undefined;
+  readonly momentOf: (point: number) => number | undefined;
   /** The last closed point was kept, and is lost: nothing is shown until the next one is reached. */
-  whenLost(point: number): void;
+  readonly whenLost: (point: number) => void;
 }
 
 export class KeptPoints implements ReceiverImage {
@@ -58,7 +58,7 @@ export class KeptPoints implements ReceiverImage {
     });
   }
 
-  reached(_point: number): void {
+  reached(): void {
     const { cow, keep } = this.#options;
     cow.spare(0);
     const older = this.all;

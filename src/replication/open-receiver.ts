@@ -34,10 +34,10 @@ export interface OpenReceiver {
   readonly applier: PointApplier;
   readonly log: ReceiverLog;
   readonly cow: CowTarget;
-  settled(): Settled;
-  status(): Kept;
+  readonly settled: () => Settled;
+  readonly status: () => Kept;
   /** To be called after each batch of completions. */
-  afterBatch(): void;
+  readonly afterBatch: () => void;
 }
 
 /** What is told of the volume while it is opened, and afterwards. */
@@ -107,7 +107,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
         },
         reached: (point) => {
           shown.reached(point);
-          kept.reached(point);
+          kept.reached();
         },
       },
     },

@@ -50,6 +50,7 @@ export class FakeSource {
   readonly #connection: Connection;
   readonly #heard: Heard[] = [];
   #wake: () => void = () => undefined;
+  #hasEnded = false;
   readonly ended = Promise.withResolvers<Error | undefined>();
 
   private constructor(stream: Awaited<ReturnType<typeof clearTransport.connect>>) {
@@ -59,6 +60,7 @@ export class FakeSource {
         this.#wake();
       },
       onEnd: (error) => {
+        this.#hasEnded = true;
         this.ended.resolve(error);
         this.#wake();
       },
@@ -75,8 +77,6 @@ export class FakeSource {
 
   /** The payload of the next frame of this type; others before it are left out. */
   async next(wanted: FrameType): Promise<Uint8Array> {
-    let hasEnded = false;
-    void this.ended.promise.then(() => (hasEnded = true));
     for (;;) {
       const found = this.#heard.shift();
       if (found?.type === wanted) return found.payload;
@@ -86,7 +86,7 @@ export class FakeSource {
         );
       }
       if (found !== undefined) continue;
-      if (hasEnded) throw new Error(`it has ended: ${String(await this.ended.promise)}`);
+      if (this.#hasEnded) throw new Error(`it has ended: ${String(await this.ended.promise)}`);
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }

@@ -36,9 +36,9 @@ test("what is damaged, of another version, or says something else is refused", (
   t.throws(() => decodeNote(whole.replace("aa", "ab")), { code: "ESTATE", message: /checksum/ });
   t.throws(() => decodeNote(seal({ ...format, version: 2 }, {})), { code: "EVERSION" });
   t.throws(() => decodeNote(seal({ ...format, magic: "sluice-copy" }, {})), { code: "ESTATE" });
-  const { connection: _, ...less } = noteOf(created(A), null);
-  t.throws(() => decodeNote(seal(format, less)), { code: "ESTATE" });
-  t.throws(() => decodeNote(seal(format, { ...less, connection: -1 })), { code: "ESTATE" });
+  const note = noteOf(created(A), null);
+  t.throws(() => decodeNote(seal(format, { ...note, connection: undefined })), { code: "ESTATE" });
+  t.throws(() => decodeNote(seal(format, { ...note, connection: -1 })), { code: "ESTATE" });
   t.throws(() => decodeNote(seal(format, { ...noteOf(created("aa"), null) })), { code: "ESTATE" });
 });
 
