@@ -11,6 +11,7 @@ import { version } from "../control/version.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
+import { identityCommands } from "./identity.ts";
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
@@ -308,6 +309,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
+    )
+    .command("identity <action>", "who this host is to others, and which hosts it knows", (command) =>
+      identityCommands(command, json, act),
     )
     .command(
       "features",

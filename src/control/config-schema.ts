@@ -27,7 +27,7 @@ function choice(words: readonly (string | number)[]): string {
   return `${shown.slice(0, -1).join(", ")} or ${shown.at(-1) ?? ""}`;
 }
 
-function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
+export function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
   return z.enum(words, { error: `wanted ${choice(words)}` });
 }
 
@@ -47,7 +47,7 @@ function size(min: 0 | 1): z.ZodType<number> {
   });
 }
 
-const path = z
+export const path = z
   .string({ error: "wanted an absolute path" })
   .startsWith("/", { error: "wanted an absolute path" })
   .refine((text) => !text.includes("\0"), { error: "wanted a path without a NUL" });
