@@ -5,6 +5,9 @@ const NO_TLS = 'it speaks no TLS: both sides have to name the same transport, "t
 const OLD_TLS = "it has no TLS 1.3, and nothing older is taken";
 const NO_SLUICE = "it is no sluice, or one that speaks another version over TLS";
 
+const CLOSED =
+  "it closed the connection during the handshake: perhaps it does not know this host, and says so in its log";
+
 const FAULTS: Readonly<Record<string, string>> = {
   ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
   ERR_SSL_HTTP_REQUEST: NO_TLS,
@@ -16,8 +19,8 @@ const FAULTS: Readonly<Record<string, string>> = {
   ERR_SSL_NO_APPLICATION_PROTOCOL: NO_SLUICE,
   ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: NO_SLUICE,
   ERR_TLS_HANDSHAKE_TIMEOUT: "it did not get through the handshake in time",
-  ECONNRESET: "it closed the connection during the handshake",
-  EPIPE: "it closed the connection during the handshake",
+  ECONNRESET: CLOSED,
+  EPIPE: CLOSED,
 };
 
 /** Said where the other side has not shown that it is a sluice of this version. */

@@ -8,10 +8,18 @@
  * Each connection has a handshake of its own: sessions are not resumed, so a key that is forgotten is so from the next
  * connection on. Nothing secret is in any message.
  */
-import { constants, type X509Certificate } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
-import { connect, createSecureContext, createServer, type SecureContext, type TLSSocket } from "node:tls";
+import {
+  type CommonConnectionOptions,
+  connect,
+  type ConnectionOptions,
+  createSecureContext,
+  createServer,
+  type SecureContextOptions,
+  type TLSSocket,
+} from "node:tls";
 import { UblkError } from "../ublk/errors.ts";
 import { noSluice, tlsFault } from "./tls-faults.ts";
 import { type Address, addressOf, type Transport } from "./transport.ts";
@@ -36,19 +44,21 @@ export interface TlsIdentity {
 
 /** Throws EIDENTITY where certificate, key and authority are of no use, or not of each other. */
 export function tlsTransport(identity: TlsIdentity, deadlineMs: number = DEADLINE_MS): Transport {
-  const secureContext = contextOf(identity);
+  const options = optionsOf(identity);
   return {
-    connect: (address, signal) => connectTo(address, signal, identity, secureContext, deadlineMs),
+    connect: (address, signal) => connectTo(address, signal, identity, options, deadlineMs),
     listen: (address, onConnection, onRefused) =>
       new Promise((resolve, reject) => {
         const server = createServer(
-          { ...optionsWith(secureContext), requestCert: true, noDelay: true, handshakeTimeout: deadlineMs },
+          { ...options, requestCert: true, noDelay: true, handshakeTimeout: deadlineMs },
           (socket) => {
             greet(socket, identity.trust, deadlineMs, onConnection, onRefused);
           },
         );
         server.on("tlsClientError", (error, socket) => {
           onRefused(tlsFault(error), addressOf(socket));
+          // Node.js tells of a handshake that takes too long, and leaves the socket open.
+          socket.destroy();
         });
         server.once("error", reject);
         server.listen(address, () => {
@@ -59,36 +69,32 @@ export function tlsTransport(identity: TlsIdentity, deadlineMs: number = DEADLIN
   };
 }
 
-function contextOf({ certificate, key, trust }: TlsIdentity): SecureContext {
+/** What both sides have in common. Certificates are judged by `peerOf`, since OpenSSL knows of no pins. */
+function optionsOf({ certificate, key, trust }: TlsIdentity): SecureContextOptions & CommonConnectionOptions {
+  const options: SecureContextOptions = {
+    cert: certificate,
+    key,
+    // Without a list there would be the public authorities.
+    ca: trust.ca === undefined ? [] : [trust.ca],
+    minVersion: "TLSv1.3",
+    maxVersion: "TLSv1.3",
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
   try {
-    return createSecureContext({
-      cert: certificate,
-      key,
-      // Without a list there would be the public authorities.
-      ca: trust.ca === undefined ? [] : [trust.ca],
-      minVersion: "TLSv1.3",
-      maxVersion: "TLSv1.3",
-      secureOptions: constants.SSL_OP_NO_TICKET,
-    });
+    // OpenSSL takes a text without a certificate for an authority that signs nothing.
+    if (trust.ca !== undefined) new X509Certificate(trust.ca);
+    createSecureContext(options);
   } catch (error) {
     const { message } = tlsFault(error as Error);
-    throw new UblkError("EIDENTITY", `certificate and key cannot be used: ${message}`, { cause: error });
+    throw new UblkError("EIDENTITY", `certificate, key or authority cannot be used: ${message}`, { cause: error });
   }
-}
-
-/** Certificates are judged by `peerOf`, since OpenSSL knows of no pins. */
-function optionsWith(secureContext: SecureContext): {
-  readonly secureContext: SecureContext;
-  readonly ALPNProtocols: string[];
-  readonly rejectUnauthorized: false;
-} {
-  return { secureContext, ALPNProtocols: [PROTOCOL], rejectUnauthorized: false };
+  return { ...options, ALPNProtocols: [PROTOCOL], rejectUnauthorized: false };
 }
 
 /** Throws EPEER for nobody that is known here, ETLS for what is no sluice. */
 function peerOf(socket: TLSSocket, trust: Trust): string {
   if (socket.alpnProtocol !== PROTOCOL) throw noSluice();
-  const certificate: X509Certificate | undefined = socket.getPeerX509Certificate();
+  const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) throw new UblkError("EPEER", "it shows no certificate");
   return trust.nameOf(certificate, socket.authorized ? undefined : String(socket.authorizationError));
 }
@@ -127,13 +133,13 @@ function connectTo(
   address: Address,
   signal: AbortSignal,
   identity: TlsIdentity,
-  secureContext: SecureContext,
+  options: ConnectionOptions,
   deadlineMs: number,
 ): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const socket = connect({
-      ...optionsWith(secureContext),
+      ...options,
       ...address,
       // No name is told in clear, and none is compared: `peerOf` does that.
       servername: "",
