@@ -4,7 +4,7 @@
  * Invariant: the key is all that counts. There is one, whoever is first; the certificate is made from it again where it is
  * missing or is of another key. No message has anything of the key but its fingerprint.
  */
-import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID, X509Certificate } from "node:crypto";
 import { link, mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
@@ -122,9 +122,8 @@ async function put(
   place: (from: string, to: string) => Promise<void>,
 ): Promise<void> {
   const path = identityPath(file);
-  const draft = `${path}.${process.pid}`;
+  const draft = `${path}.${randomUUID()}`;
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await rm(draft, { force: true });
   try {
     await using written = await open(draft, "wx", 0o600);
     await written.writeFile(text);
