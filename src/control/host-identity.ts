@@ -57,7 +57,7 @@ export function hasIdentity(): boolean {
 }
 
 function newKey(): string {
-  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
 }
 
 function readKey(): KeyObject {
@@ -81,7 +81,7 @@ async function identityOf(key: KeyObject): Promise<HostIdentity> {
     name: hostName(),
     fingerprint: fingerprintOf(key),
     certificate: await certificateOf(key),
-    key: key.export({ type: "pkcs8", format: "pem" }).toString(),
+    key: key.export({ type: "pkcs8", format: "pem" }),
   };
 }
 

@@ -36,7 +36,7 @@ test.serial("a fingerprint is what ssh-keygen would print of the key's SubjectPu
   const key = generateKeyPairSync("ed25519");
   t.is(fingerprintOf(key.privateKey), fingerprintOf(key.publicKey));
   t.true(isFingerprint(fingerprintOf(key.publicKey)));
-  t.true(isSameFingerprint(OTHER, `${OTHER}`));
+  t.true(isSameFingerprint(OTHER, OTHER));
   t.false(isSameFingerprint(OTHER, THIRD));
   t.false(isSameFingerprint(OTHER, OTHER.slice(0, -1)));
   for (const wrong of ["", "SHA256:", OTHER.slice(0, -1), `${OTHER}=`, OTHER.slice(7), `${THIRD.slice(0, -1)}B`]) {
@@ -82,9 +82,9 @@ test.serial("a certificate that is missing, damaged or of another key is made ag
 test.serial("a key that is damaged or of another kind is refused, and not replaced", async (t) => {
   await mkdir(`${state}/identity`);
   const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs8", format: "pem" });
-  for (const text of ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", rsa.toString()]) {
+  for (const text of ["", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", rsa]) {
     await writeFile(`${state}/identity/key.pem`, text, { mode: 0o600 });
-    const error = (await t.throwsAsync(hostIdentity())) as UblkError;
+    const error = await t.throwsAsync<UblkError>(hostIdentity());
     t.is(error.code, "EIDENTITY");
     t.regex(error.message, /key\.pem is no Ed25519 key: .*sluice identity new --force$/);
     t.is(await readFile(`${state}/identity/key.pem`, "utf8"), text);
@@ -105,7 +105,7 @@ test.serial(
       "third md5:00",
       `a b ${THIRD}`,
     ].join("\n");
-    const error = t.throws(() => parsePeers(text, "/peers")) as UblkError;
+    const error = t.throws<UblkError>(() => parsePeers(text, "/peers"));
     t.is(error.code, "EPEERS");
     const lines = error.message.split("\n");
     t.deepEqual(
@@ -147,7 +147,7 @@ test.serial("a key that others may read is refused", async (t) => {
   await hostIdentity();
   for (const mode of [0o640, 0o604, 0o620]) {
     await chmod(`${state}/identity/key.pem`, mode);
-    const error = (await t.throwsAsync(hostIdentity())) as UblkError;
+    const error = await t.throwsAsync<UblkError>(hostIdentity());
     t.is(error.code, "EMODE");
     t.regex(error.message, /key\.pem may be read by others \(mode 06..\): wanted 0600, by chmod 600 \/\S+$/);
   }

@@ -19,7 +19,7 @@ interface Side {
   /** Resolves with its error, if any, when it has ended. */
   readonly ended: Promise<Error | undefined>;
   /** Resolves with the first batch. */
-  readonly batch: Promise<void>;
+  readonly batch: Promise<undefined>;
   /** Called with each frame. */
   onFrame: (type: FrameType, payload: Uint8Array) => void;
 }
@@ -27,7 +27,7 @@ interface Side {
 function sideOf(t: ExecutionContext, stream: Duplex, silenceMs = PATIENT_MS): Side {
   const heard: Side["heard"] = [];
   const { promise: ended, resolve } = Promise.withResolvers<Error | undefined>();
-  const { promise: batch, resolve: tellBatch } = Promise.withResolvers<void>();
+  const { promise: batch, resolve: tellBatch } = Promise.withResolvers<undefined>();
   const side: Side = {
     heard,
     ended,
@@ -40,7 +40,7 @@ function sideOf(t: ExecutionContext, stream: Duplex, silenceMs = PATIENT_MS): Si
       },
       onBatch: () => {
         heard.push("batch");
-        tellBatch();
+        tellBatch(undefined);
       },
       onEnd: (error) => {
         heard.push(error ?? "end");

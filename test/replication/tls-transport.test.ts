@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { connect as connectTcp, createServer as createTcpServer, type AddressInfo, type Server } from "node:net";
 import type { Duplex } from "node:stream";
-import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { connect as connectTls, createServer as createTlsServer, TLSSocket } from "node:tls";
 import test, { type ExecutionContext } from "ava";
 import { Connection } from "../../src/replication/connection.ts";
 import { fingerprintOf } from "../../src/replication/fingerprint.ts";
@@ -16,7 +16,7 @@ const never = new AbortController().signal;
 const HOST = "127.0.0.1";
 
 function identityOf({ name, key, certificate }: Holder, trust: Trust): TlsIdentity {
-  const text = key.export({ type: "pkcs8", format: "pem" }).toString();
+  const text = key.export({ type: "pkcs8", format: "pem" });
   return { name, fingerprint: fingerprintOf(key), certificate, key: text, trust };
 }
 
@@ -35,7 +35,7 @@ interface Listening {
   readonly port: number;
   readonly server: Server;
   /** The next connection, or what was refused instead. */
-  readonly next: () => Promise<{ stream: Duplex; peer: Peer } | { error: UblkError; from: string }>;
+  readonly next: () => Promise<{ stream: Duplex; peer: Peer } | { error: Error; from: string }>;
 }
 
 async function listen(t: ExecutionContext, transport: Transport): Promise<Listening> {
@@ -53,7 +53,7 @@ async function listen(t: ExecutionContext, transport: Transport): Promise<Listen
       give({ stream, peer });
     },
     (error, from) => {
-      give({ error: error as UblkError, from });
+      give({ error, from });
     },
   );
   const sockets = new Set<Duplex>();
@@ -80,7 +80,7 @@ async function accepted({ next }: Listening): Promise<{ stream: Duplex; peer: Pe
   return event;
 }
 
-async function refused(t: ExecutionContext, { next }: Listening): Promise<UblkError> {
+async function refused(t: ExecutionContext, { next }: Listening): Promise<Error & { code?: string }> {
   const event = await next();
   if (!("error" in event)) throw new Error(`${String(event.peer)} was taken`);
   t.regex(event.from, /^127\.0\.0\.1:\d+$/);
@@ -95,7 +95,7 @@ async function connect(t: ExecutionContext, transport: Transport, port: number):
 }
 
 async function failing(t: ExecutionContext, transport: Transport, port: number): Promise<UblkError> {
-  const error = (await t.throwsAsync(connect(t, transport, port))) as UblkError;
+  const error = await t.throwsAsync<UblkError>(connect(t, transport, port));
   t.true(error.message.startsWith(`${HOST}:${port}: `), error.message);
   t.notRegex(error.message, /\n|PRIVATE|node:|openssl/);
   return error;
@@ -146,8 +146,9 @@ test("nothing of the first frames is lost, and what the receiver says ahead of t
   stream.write("first");
   const [piece] = (await once(source, "data")) as [Buffer];
   t.is(piece.toString(), "first");
-  t.is((source as TLSSocket).getProtocol(), "TLSv1.3");
-  t.is((source as TLSSocket).alpnProtocol, "sluice/1");
+  if (!(source instanceof TLSSocket)) throw new Error("the stream is no socket of TLS");
+  t.is(source.getProtocol(), "TLSv1.3");
+  t.is(source.alpnProtocol, "sluice/1");
 });
 
 test("a source that is not known is refused, and both sides say how to trust it", async (t) => {
@@ -310,7 +311,7 @@ test("a certificate without its key is of no use", async (t) => {
   const { certificate } = web1;
   const { key } = identityOf(certified("thief"), authorityTrust("", []));
   t.throws(() => connectTls({ port: listening.port, host: HOST, cert: certificate, key }));
-  const error = t.throws(() => tlsTransport({ ...pinned(web1, [], null), key })) as UblkError;
+  const error = t.throws<UblkError>(() => tlsTransport({ ...pinned(web1, [], null), key }));
   t.is(error.code, "EIDENTITY");
   t.notRegex(error.message, /PRIVATE|\n/);
 });
@@ -395,7 +396,7 @@ test("with an authority: self-signed, of another authority, expired, or not vali
 
 test("an authority's file without a certificate is refused: there are no public authorities in its place", (t) => {
   for (const text of ["no certificate", ""]) {
-    const error = t.throws(() => tlsTransport(identityOf(web1, authorityTrust(text, ["backup"])))) as UblkError;
+    const error = t.throws<UblkError>(() => tlsTransport(identityOf(web1, authorityTrust(text, ["backup"]))));
     t.is(error.code, "EIDENTITY");
   }
 });
