@@ -11,6 +11,7 @@ import { version } from "../control/version.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
+import { identityCommands } from "./identity.ts";
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
@@ -314,6 +315,9 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     )
     .command("receive [action]", "keep volumes that are mirrored to this machine", (command) =>
       receiveCommands(command, json, act),
+    )
+    .command("identity <action>", "who this host is to others, and which hosts it knows", (command) =>
+      identityCommands(command, json, act),
     )
     .command(
       "features",

@@ -33,7 +33,7 @@ function choice(words: readonly (string | number)[]): string {
   return `${shown.slice(0, -1).join(", ")} or ${shown.at(-1) ?? ""}`;
 }
 
-function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
+export function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
   return z.enum(words, { error: `wanted ${choice(words)}` });
 }
 
