@@ -22,7 +22,7 @@ import {
 } from "node:tls";
 import { UblkError } from "../ublk/errors.ts";
 import { noSluice, tlsFault } from "./tls-faults.ts";
-import { type Address, addressOf, type Transport } from "./transport.ts";
+import { type Address, addressOf, networkFault, type Transport } from "./transport.ts";
 import type { Trust } from "./trust.ts";
 
 /** Agreed upon by ALPN. It has a new number when what comes before the frames changes. */
@@ -157,8 +157,7 @@ function connectTo(
     const fail = (error: Error): void => {
       settle();
       socket.destroy();
-      const { code, message } = tlsFault(error);
-      reject(new UblkError(code, `${address.host}:${address.port}: ${message}`, { cause: error }));
+      reject(networkFault(tlsFault(error), address));
     };
     const onAbort = (): void => {
       settle();
@@ -178,7 +177,7 @@ function connectTo(
       settle();
       resolve(socket);
     };
-    signal.addEventListener("abort", onAbort);
+    signal.addEventListener("abort", onAbort, { once: true });
     socket.once("error", fail);
     socket.once("close", onClose);
     socket.once("secureConnect", () => {

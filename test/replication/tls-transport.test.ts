@@ -276,16 +276,17 @@ test("a receiver that never says whether it knows the source is given up", async
   const port = await portOf(t, createTlsServer(options));
   const transport = tlsTransport(pinned(web1, [backup], ["backup"]), 200);
   t.regex((await failing(t, transport, port)).message, /did not get through the handshake/);
+  const patient = tlsTransport(pinned(web1, [backup], ["backup"]));
   const closing = await portOf(
     t,
     createTlsServer(options, (socket) => socket.end()),
   );
-  t.regex((await failing(t, transport, closing)).message, /before it said whether it knows this host/);
+  t.regex((await failing(t, patient, closing)).message, /before it said whether it knows this host/);
   const odd = await portOf(
     t,
     createTlsServer(options, (socket) => socket.write("?")),
   );
-  t.regex((await failing(t, transport, odd)).message, /it is no sluice/);
+  t.regex((await failing(t, patient, odd)).message, /it is no sluice/);
 });
 
 test("who shows no certificate, or speaks of something else, is refused", async (t) => {
@@ -314,6 +315,21 @@ test("a certificate without its key is of no use", async (t) => {
   const error = t.throws<UblkError>(() => tlsTransport({ ...pinned(web1, [], null), key }));
   t.is(error.code, "EIDENTITY");
   t.notRegex(error.message, /PRIVATE|\n/);
+});
+
+test("what the receiver says ahead of the frames is one byte, whose numbers are pinned", async (t) => {
+  const verdictFor = async (receiver: TlsIdentity, source: Holder): Promise<number[]> => {
+    const listening = await listen(t, tlsTransport(receiver));
+    const { key, certificate } = identityOf(source, authorityTrust("", []));
+    const options = { key, cert: certificate, ALPNProtocols: ["sluice/1"], rejectUnauthorized: false };
+    const socket = connectTls({ port: listening.port, host: HOST, ...options });
+    const event = await listening.next();
+    if ("stream" in event) event.stream.end();
+    return [...(await readAll(socket))];
+  };
+  t.deepEqual(await verdictFor(pinned(backup, [web1], null), web1), [1]);
+  t.deepEqual(await verdictFor(pinned(backup, [], null), web1), [2]);
+  t.deepEqual(await verdictFor(signed(signedBackup, ["other.example"]), web1), [3]);
 });
 
 test("sessions are not resumed", async (t) => {
@@ -370,10 +386,10 @@ test("with an authority: a signed certificate of a name that is wanted is taken,
 });
 
 test("with an authority: a certificate for all names of a domain is no name", async (t) => {
-  const wild = certified("*.example", { issuer: authority });
-  const listening = await listen(t, tlsTransport(signed(signedBackup, ["web1.example"])));
+  const wild = certified("*.sluice.example", { issuer: authority });
+  const listening = await listen(t, tlsTransport(signed(signedBackup, ["web1.sluice.example"])));
   await failing(t, tlsTransport(signed(wild, ["backup.example"])), listening.port);
-  t.regex((await refused(t, listening)).message, /found DNS:\*\.example/);
+  t.regex((await refused(t, listening)).message, /found DNS:\*\.sluice\.example/);
 });
 
 test("with an authority: self-signed, of another authority, expired, or not valid yet is refused", async (t) => {
@@ -412,10 +428,31 @@ test("an attempt is ended by its signal, before and within", async (t) => {
   await t.throwsAsync(attempt, { is: reason });
 });
 
+test("what ends an attempt does not end the stream that came of it", async (t) => {
+  for (const [receiver, source] of [
+    [clearTransport, clearTransport],
+    [tlsTransport(pinned(backup, [web1], null)), tlsTransport(pinned(web1, [backup], ["backup"]))],
+  ] as const) {
+    const listening = await listen(t, receiver);
+    const controller = new AbortController();
+    const stream = await source.connect({ host: HOST, port: listening.port }, controller.signal);
+    controller.abort();
+    stream.end("still there");
+    t.is((await readAll((await accepted(listening)).stream)).toString(), "still there");
+    stream.destroy();
+  }
+});
+
 test("nobody there: the system's words, with the address", async (t) => {
   const server = createTcpServer();
   const port = await portOf(t, server);
   await new Promise((resolve) => server.close(resolve));
   const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), port);
   t.is(error.code, "ECONNREFUSED");
+  t.is((await failing(t, clearTransport, port)).code, "ECONNREFUSED");
+  const reason = new Error("no more");
+  const controller = new AbortController();
+  const attempt = clearTransport.connect({ host: HOST, port }, controller.signal);
+  controller.abort(reason);
+  await t.throwsAsync(attempt, { is: reason });
 });
