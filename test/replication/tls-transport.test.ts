@@ -9,7 +9,7 @@ import { fingerprintOf } from "../../src/replication/fingerprint.ts";
 import { type TlsIdentity, tlsTransport } from "../../src/replication/tls-transport.ts";
 import { clearTransport, type Peer, type Transport } from "../../src/replication/transport.ts";
 import { authorityTrust, type Pin, pinTrust, type Trust } from "../../src/replication/trust.ts";
-import type { UblkError } from "../../src/ublk/errors.ts";
+import { UblkError } from "../../src/ublk/errors.ts";
 import { certified, type Holder } from "./certificates.ts";
 
 const never = new AbortController().signal;
@@ -156,10 +156,10 @@ test("a source that is not known is refused, and both sides say how to trust it"
   const { fingerprint } = pinOf(stranger);
   const listening = await listen(t, tlsTransport(pinned(backup, [web1], null)));
   const error = await failing(t, tlsTransport(pinned(stranger, [backup], ["backup"])), listening.port);
-  t.is(error.code, "EPEER");
+  t.is(error.code, "EKEY");
   t.true(error.message.includes(`does not know this host: there run sluice identity trust stranger ${fingerprint}`));
   const there = await refused(t, listening);
-  t.is(there.code, "EPEER");
+  t.is(there.code, "EKEY");
   t.true(there.message.includes(`sluice identity trust NAME ${fingerprint}`), there.message);
 });
 
@@ -168,6 +168,7 @@ test("a pinned host that the configuration does not name is refused on both side
   const listening = await listen(t, tlsTransport(pinned(backup, [web1, other], ["web1"])));
   const error = await failing(t, tlsTransport(pinned(other, [backup], ["backup"])), listening.port);
   t.is(error.code, "EPEER");
+  t.regex(error.message, /the receiver refuses this host: its log says why/);
   t.is((await refused(t, listening)).message, "it is other, wanted web1, as the configuration says");
   const wrong = await failing(t, tlsTransport(pinned(web1, [other, backup], ["other"])), listening.port);
   t.regex(wrong.message, /it is backup, wanted other/);
@@ -180,7 +181,7 @@ test("a receiver whose key has changed is refused, with both fingerprints and wh
   );
   const found = /SHA256:\S+/.exec((impostor as UblkError).message)?.[0] ?? "";
   const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), listening.port);
-  t.is(error.code, "EPEER");
+  t.is(error.code, "EKEY");
   t.true(error.message.includes(`wanted ${pinOf(backup).fingerprint}, found ${found}.`), error.message);
   t.true(
     error.message.endsWith(`sluice identity forget backup && sluice identity trust backup ${found}`),
@@ -210,6 +211,18 @@ test("a pin that is made, or taken away, counts from the next connection on", as
   t.is((await accepted(listening)).peer, "web");
   pins = [];
   await failing(t, transport, listening.port);
+});
+
+test("pins that cannot be read are told as such, and nobody is taken", async (t) => {
+  const broken = pinTrust(() => {
+    throw new UblkError("EPEERS", "peers: line 1: no name");
+  }, null);
+  const listening = await listen(t, tlsTransport(identityOf(backup, broken)));
+  const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), listening.port);
+  t.regex(error.message, /its log says why/);
+  t.is((await refused(t, listening)).message, "peers: line 1: no name");
+  const source = await failing(t, tlsTransport(identityOf(web1, broken)), listening.port);
+  t.is(source.code, "EPEERS");
 });
 
 test("TLS 1.2 is refused, by receiver and source, and both sides say so", async (t) => {
@@ -378,7 +391,7 @@ test("with an authority: a signed certificate of a name that is wanted is taken,
   await listening.next();
   const web2 = certified("web2.example", { issuer: authority });
   const error = await failing(t, tlsTransport(signed(web2, ["backup.example"])), listening.port);
-  t.regex(error.message, /refuses this host's certificate: its log says why/);
+  t.regex(error.message, /refuses this host: its log says why/);
   t.regex(
     (await refused(t, listening)).message,
     /wanted one for web0\.example or web1\.example, found DNS:web2\.example/,
