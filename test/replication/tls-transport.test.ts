@@ -345,6 +345,18 @@ test("what the receiver says ahead of the frames is one byte, whose numbers are 
   t.deepEqual(await verdictFor(signed(signedBackup, ["other.example"]), web1), [3]);
 });
 
+test("a source that was refused is gone as soon as it has gone itself, whatever it has sent", async (t) => {
+  const { server, port, ...listening } = await listen(t, tlsTransport(pinned(backup, [], null), 600_000));
+  const { key, certificate } = identityOf(web1, authorityTrust("", []));
+  const options = { key, cert: certificate, ALPNProtocols: ["sluice/1"], rejectUnauthorized: false };
+  const socket = connectTls({ port, host: HOST, ...options });
+  socket.end(Buffer.alloc(2 ** 20));
+  await refused(t, { server, port, ...listening });
+  t.deepEqual([...(await readAll(socket))], [2]);
+  // Resolves when all its connections are closed.
+  await new Promise((resolve) => server.close(resolve));
+});
+
 test("sessions are not resumed", async (t) => {
   const listening = await listen(t, tlsTransport(pinned(backup, [web1], null)));
   const { key, certificate } = identityOf(web1, authorityTrust("", []));
