@@ -24,6 +24,7 @@ const EPILOGUE = `Files
   /run/sluice/NAME.sock    control socket of its daemon (SLUICE_RUNTIME_DIR)
   /run/sluice/NAME.log     log of its daemon, where there is no systemd
   /dev/sluice/NAME         its device, by name
+  /var/lib/sluice/identity key of this host, and the hosts that it knows (SLUICE_STATE_DIR)
 
 Exit status
   0  done    1  failed, with a line that says why    2  wrong usage
@@ -383,12 +384,17 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     .showHelpOnFail(false)
     .fail((message: string | null, error: Error | undefined) => {
       if (error !== undefined && error.name !== "YError") throw error;
-      throw new UblkError("EUSAGE", `${usageFault(message ?? error?.message ?? "wrong usage")} (see sluice --help)`);
+      throw new UblkError(
+        "EUSAGE",
+        `${usageFault(message ?? error?.message ?? "wrong usage", words)} (see sluice --help)`,
+      );
     });
 }
 
 /** What yargs says of the words on the command line, in one line. */
-function usageFault(message: string): string {
-  if (message.startsWith("Not enough non-option arguments")) return "the name of a volume is missing";
+function usageFault(message: string, [command]: readonly string[]): string {
+  if (message.startsWith("Not enough non-option arguments")) {
+    return command === "identity" ? "an action, a name or a fingerprint is missing" : "the name of a volume is missing";
+  }
   return message.replaceAll(/\s*\n\s*/g, " ");
 }

@@ -20,9 +20,9 @@ export class FoundLog implements LogFinder {
   readonly #lists = new Map<number, Logged[]>();
   readonly #points: CommittedPoint[] = [];
 
-  transfer(incarnation: number, counter: number, { place, next, length }: FoundRecord, payload: Uint8Array): void {
+  transfer(incarnation: number, counter: number, { place, length }: FoundRecord, payload: Uint8Array): void {
     this.#last = { incarnation, counter };
-    this.index.add(this.#last, { position: place.position, length, dataSectors: dataSectorsIn(payload), next });
+    this.index.add(this.#last, { position: place.position, length, dataSectors: dataSectorsIn(payload), place });
   }
 
   pointItems(point: number, { place, length }: FoundRecord): void {

@@ -253,9 +253,10 @@ export class Receiver {
     }
     this.#taken.transferBytes += chargeOf(payload.length);
     if (this.#taken.transferBytes > this.#granted.transferBytes) throw tooMuch("transfers");
+    const place = log.head;
     const position = appended(log.appendTransfer(incarnation, id.counter, payload));
     const dataSectors = transfer.data.length / SECTOR_BYTES;
-    index.add(id, { position, length: payload.length, dataSectors, next: log.head });
+    index.add(id, { position, length: payload.length, dataSectors, place });
     this.#received = id;
     this.#hasNews = true;
   }
@@ -272,7 +273,8 @@ export class Receiver {
       );
     }
     const { index, log } = this.#parts;
-    const tail = index.find(begin.cut)?.next ?? log.tail;
+    // When it is applied, what later points need is all that is needed: what they consist of comes behind this.
+    const tail = index.firstAfter(begin.cut)?.place ?? log.head;
     this.#building = { begin, tail, records: [], checksum: 0, isWhole: true };
   }
 

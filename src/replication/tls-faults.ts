@@ -1,5 +1,6 @@
 /** What can go wrong before a connection stands, in a line for people: OpenSSL's own words name its source files. */
-import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
+import { codeOf, UblkError } from "../ublk/errors.ts";
+import { firstLine } from "./transport.ts";
 
 const NO_TLS = 'it speaks no TLS: both sides have to name the same transport, "tls" or "clear"';
 const OLD_TLS = "it has no TLS 1.3, and nothing older is taken";
@@ -38,10 +39,4 @@ export function tlsFault(error: Error): UblkError {
   return code.startsWith("ERR_")
     ? new UblkError("ETLS", `the handshake failed: ${reason}`, { cause: error })
     : new UblkError(code === "" ? "ETLS" : code, firstLine(error), { cause: error });
-}
-
-/** Where a name has several addresses, and none answers, the error of each stands within one that says nothing. */
-function firstLine(error: Error): string {
-  const [first = error] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
-  return messageOf(first).split("\n")[0] ?? "";
 }

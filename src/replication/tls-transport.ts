@@ -3,7 +3,7 @@
  *
  * Invariant: a stream is given to either side only when both have found out who the other one is, and agree with it. In TLS 1.3
  * whoever connects is through before its own certificate was looked at; so the receiver says one byte first, ahead of all
- * frames: 1 the source is known here, 2 its key is not, 3 its certificate is refused.
+ * frames: 1 the source is known here, 2 its key is not, 3 it is refused for something else.
  *
  * Each connection has a handshake of its own: sessions are not resumed, so a key that is forgotten is so from the next
  * connection on. Nothing secret is in any message.
@@ -20,9 +20,9 @@ import {
   type SecureContextOptions,
   type TLSSocket,
 } from "node:tls";
-import { UblkError } from "../ublk/errors.ts";
+import { codeOf, UblkError } from "../ublk/errors.ts";
 import { noSluice, tlsFault } from "./tls-faults.ts";
-import { type Address, addressOf, type Transport } from "./transport.ts";
+import { type Address, addressOf, networkFault, type Transport } from "./transport.ts";
 import type { Trust } from "./trust.ts";
 
 /** Agreed upon by ALPN. It has a new number when what comes before the frames changes. */
@@ -91,7 +91,7 @@ function optionsOf({ certificate, key, trust }: TlsIdentity): SecureContextOptio
   return { ...options, ALPNProtocols: [PROTOCOL], rejectUnauthorized: false };
 }
 
-/** Throws EPEER for nobody that is known here, ETLS for what is no sluice. */
+/** Throws as `Trust.nameOf` does, EPEER where no certificate is shown, ETLS for what is no sluice. */
 function peerOf(socket: TLSSocket, trust: Trust): string {
   if (socket.alpnProtocol !== PROTOCOL) throw noSluice();
   const certificate = socket.getPeerX509Certificate();
@@ -115,7 +115,7 @@ function greet(
     peer = peerOf(socket, trust);
   } catch (error) {
     onRefused(error as Error, from);
-    socket.end(Uint8Array.of(trust.ca === undefined ? VERDICT.unknownKey : VERDICT.refused));
+    socket.end(Uint8Array.of(codeOf(error) === "EKEY" ? VERDICT.unknownKey : VERDICT.refused));
     // What it sends is read, and dropped: closed over unread bytes, the link might lose the verdict.
     socket.resume();
     const timer = setTimeout(() => socket.destroy(), deadlineMs);
@@ -157,8 +157,7 @@ function connectTo(
     const fail = (error: Error): void => {
       settle();
       socket.destroy();
-      const { code, message } = tlsFault(error);
-      reject(new UblkError(code, `${address.host}:${address.port}: ${message}`, { cause: error }));
+      reject(networkFault(tlsFault(error), address));
     };
     const onAbort = (): void => {
       settle();
@@ -178,7 +177,7 @@ function connectTo(
       settle();
       resolve(socket);
     };
-    signal.addEventListener("abort", onAbort);
+    signal.addEventListener("abort", onAbort, { once: true });
     socket.once("error", fail);
     socket.once("close", onClose);
     socket.once("secureConnect", () => {
@@ -197,11 +196,11 @@ function refusal(verdict: number | undefined, { name, fingerprint }: TlsIdentity
   switch (verdict) {
     case VERDICT.unknownKey:
       return new UblkError(
-        "EPEER",
+        "EKEY",
         `the receiver does not know this host: there run sluice identity trust ${name} ${fingerprint}`,
       );
     case VERDICT.refused:
-      return new UblkError("EPEER", "the receiver refuses this host's certificate: its log says why");
+      return new UblkError("EPEER", "the receiver refuses this host: its log says why");
     default:
       return noSluice();
   }

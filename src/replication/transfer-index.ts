@@ -17,8 +17,8 @@ export interface Logged {
 export interface LoggedTransfer extends Logged {
   /** Sectors of data in it. */
   readonly dataSectors: number;
-  /** Where the next record begins. */
-  readonly next: LogPlace;
+  /** Where it begins. */
+  readonly place: LogPlace;
 }
 
 const NUMBERS = 2 ** 32;
@@ -33,6 +33,13 @@ export class TransferIndex {
 
   find({ incarnation, counter }: TransferId): LoggedTransfer | undefined {
     return this.#transfers.get(incarnation * NUMBERS + counter);
+  }
+
+  /** The first one behind another, which may be there no more; undefined where there is none. */
+  firstAfter({ incarnation, counter }: TransferId): LoggedTransfer | undefined {
+    const id = incarnation * NUMBERS + counter;
+    for (const [each, transfer] of this.#transfers) if (each > id) return transfer;
+    return undefined;
   }
 
   /** What lies before this position is not there any more. */

@@ -1,6 +1,7 @@
 /** How source and receiver of a mirror reach each other: a stream of bytes in order, of a kind that both sides have named. */
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
 /** Where a receiver listens. */
 export interface Address {
@@ -30,14 +31,42 @@ export function addressOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress ?? "?"}:${remotePort ?? "?"}`;
 }
 
+/** An error in one line, with the address that was tried, and its code. */
+export function networkFault(error: Error, { host, port }: Address): UblkError {
+  return new UblkError(codeOf(error) ?? "ELINK", `${host}:${port}: ${firstLine(error)}`, { cause: error });
+}
+
+/** Where a name has several addresses, and none answers, the error of each stands within one that says nothing. */
+export function firstLine(error: Error): string {
+  const [first = error] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
+  return messageOf(first).split("\n")[0] ?? "";
+}
+
 /** Bytes as they are, for links that are trusted or tunnelled. */
 export const clearTransport: Transport = {
   connect: (address, signal) =>
     new Promise((resolve, reject) => {
-      const socket = connect({ ...address, noDelay: true, signal });
-      socket.once("error", reject);
+      signal.throwIfAborted();
+      const socket = connect({ ...address, noDelay: true });
+      // Whoever has the stream hears of its errors by its close as well.
+      socket.on("error", () => undefined);
+      // Not Node's own signal of a socket: that would end the stream too, long after the attempt.
+      const onAbort = (): void => {
+        socket.destroy();
+        reject(signal.reason as Error);
+      };
+      const settle = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        socket.off("error", onError);
+      };
+      const onError = (error: Error): void => {
+        settle();
+        reject(networkFault(error, address));
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      socket.once("error", onError);
       socket.once("connect", () => {
-        socket.off("error", reject);
+        settle();
         resolve(socket);
       });
     }),

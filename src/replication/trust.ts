@@ -20,7 +20,7 @@ export interface Trust {
   readonly ca: string | undefined;
   /**
    * The name of whoever has shown this certificate. `chainFault` is OpenSSL's name for what keeps it from being signed by `ca`.
-   * Throws EPEER where it is nobody that this side was told of.
+   * Throws EKEY where its key is not known here, EPEER where it is nobody that is wanted.
    */
   nameOf(certificate: X509Certificate, chainFault: string | undefined): string;
 }
@@ -51,14 +51,14 @@ function unknownKey(found: string, known: readonly Pin[], names: readonly string
   const pinned = known.find((pin) => pin.name === name);
   if (pinned !== undefined) {
     return new UblkError(
-      "EPEER",
+      "EKEY",
       `the key of ${pinned.name} HAS CHANGED, or somebody else is there in its place: wanted ${pinned.fingerprint}, found ${found}. ` +
         `Only if "sluice identity show" at ${pinned.name} says the same, run here: ` +
         `sluice identity forget ${pinned.name} && sluice identity trust ${pinned.name} ${found}`,
     );
   }
   return new UblkError(
-    "EPEER",
+    "EKEY",
     `its key is not known here. If "sluice identity show" there says the same, run here: ` +
       `sluice identity trust ${name ?? "NAME"} ${found}`,
   );

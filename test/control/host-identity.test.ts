@@ -1,12 +1,13 @@
 /** The identity of a host, and the file of those that it knows: what is kept, and what is refused. */
-import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import test from "ava";
 import * as z from "zod";
-import { hasIdentity, hostIdentity, replaceIdentity } from "../../src/control/host-identity.ts";
+import { hasIdentity, type HostIdentity, hostIdentity, replaceIdentity } from "../../src/control/host-identity.ts";
 import { forgetPeer, parsePeers, readPeers, trustPeer } from "../../src/control/peers.ts";
 import { selfSigned } from "../../src/control/self-signed.ts";
 import { openTransport, transportConflictsOf, transportShape } from "../../src/control/transport-config.ts";
@@ -17,6 +18,10 @@ import { certified, type Holder } from "../replication/certificates.ts";
 
 const OTHER = "SHA256:u0Iu0gMnFHPS6Y2yuIzvPAwCsdrUt5zG5vTTBIb7mE0";
 const THIRD = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/** The first key of RFC 8032, which everybody knows, and the SHA-256 of the certificate of "web1" around it. */
+const KNOWN_KEY = "302e020100300506032b6570042204209d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+const KNOWN_CERTIFICATE =
+  "37:71:B6:CA:F8:6E:3B:1E:BD:01:B9:30:0A:E9:5D:11:C6:52:14:07:CA:76:75:64:B1:ED:4B:0C:C3:31:87:94";
 const CLEAR = z.strictObject(transportShape).parse({ transport: "clear" });
 const TLS = z.strictObject(transportShape).parse({});
 let state = "";
@@ -52,13 +57,22 @@ test.serial("a certificate is of its key, for ever, and the same whenever it is 
   t.true(certificate.checkPrivateKey(privateKey));
   t.true(certificate.verify(publicKey));
   t.is(certificate.subjectAltName, "DNS:web1");
+  const known = createPrivateKey({ key: Buffer.from(KNOWN_KEY, "hex"), format: "der", type: "pkcs8" });
+  t.is(new X509Certificate(selfSigned(known, "web1")).fingerprint256, KNOWN_CERTIFICATE);
+  t.is(certificate.validFrom, "Jan  1 00:00:00 2020 GMT");
   t.is(certificate.validTo, "Dec 31 23:59:59 9999 GMT");
   t.is(fingerprintOf(certificate.publicKey), fingerprintOf(privateKey));
 });
 
 test.serial("several that ask first get one identity, and leave nothing beside it", async (t) => {
   t.false(hasIdentity());
-  const found = await Promise.all([hostIdentity(), hostIdentity(), hostIdentity()]);
+  const asking: Promise<HostIdentity>[] = [];
+  // One begins in each turn of the loop, so that the first ones are through before the last ones have a key to place.
+  for (let turn = 0; turn < 20; turn++) {
+    asking.push(hostIdentity());
+    await nextTurn();
+  }
+  const found = await Promise.all(asking);
   t.is(new Set(found.map(({ fingerprint }) => fingerprint)).size, 1);
   t.true(hasIdentity());
   t.deepEqual((await readdir(`${state}/identity`)).toSorted(), ["certificate.pem", "key.pem"]);

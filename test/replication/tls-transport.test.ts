@@ -9,7 +9,7 @@ import { fingerprintOf } from "../../src/replication/fingerprint.ts";
 import { type TlsIdentity, tlsTransport } from "../../src/replication/tls-transport.ts";
 import { clearTransport, type Peer, type Transport } from "../../src/replication/transport.ts";
 import { authorityTrust, type Pin, pinTrust, type Trust } from "../../src/replication/trust.ts";
-import type { UblkError } from "../../src/ublk/errors.ts";
+import { UblkError } from "../../src/ublk/errors.ts";
 import { certified, type Holder } from "./certificates.ts";
 
 const never = new AbortController().signal;
@@ -156,10 +156,10 @@ test("a source that is not known is refused, and both sides say how to trust it"
   const { fingerprint } = pinOf(stranger);
   const listening = await listen(t, tlsTransport(pinned(backup, [web1], null)));
   const error = await failing(t, tlsTransport(pinned(stranger, [backup], ["backup"])), listening.port);
-  t.is(error.code, "EPEER");
+  t.is(error.code, "EKEY");
   t.true(error.message.includes(`does not know this host: there run sluice identity trust stranger ${fingerprint}`));
   const there = await refused(t, listening);
-  t.is(there.code, "EPEER");
+  t.is(there.code, "EKEY");
   t.true(there.message.includes(`sluice identity trust NAME ${fingerprint}`), there.message);
 });
 
@@ -168,6 +168,7 @@ test("a pinned host that the configuration does not name is refused on both side
   const listening = await listen(t, tlsTransport(pinned(backup, [web1, other], ["web1"])));
   const error = await failing(t, tlsTransport(pinned(other, [backup], ["backup"])), listening.port);
   t.is(error.code, "EPEER");
+  t.regex(error.message, /the receiver refuses this host: its log says why/);
   t.is((await refused(t, listening)).message, "it is other, wanted web1, as the configuration says");
   const wrong = await failing(t, tlsTransport(pinned(web1, [other, backup], ["other"])), listening.port);
   t.regex(wrong.message, /it is backup, wanted other/);
@@ -180,7 +181,7 @@ test("a receiver whose key has changed is refused, with both fingerprints and wh
   );
   const found = /SHA256:\S+/.exec((impostor as UblkError).message)?.[0] ?? "";
   const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), listening.port);
-  t.is(error.code, "EPEER");
+  t.is(error.code, "EKEY");
   t.true(error.message.includes(`wanted ${pinOf(backup).fingerprint}, found ${found}.`), error.message);
   t.true(
     error.message.endsWith(`sluice identity forget backup && sluice identity trust backup ${found}`),
@@ -210,6 +211,18 @@ test("a pin that is made, or taken away, counts from the next connection on", as
   t.is((await accepted(listening)).peer, "web");
   pins = [];
   await failing(t, transport, listening.port);
+});
+
+test("pins that cannot be read are told as such, and nobody is taken", async (t) => {
+  const broken = pinTrust(() => {
+    throw new UblkError("EPEERS", "peers: line 1: no name");
+  }, null);
+  const listening = await listen(t, tlsTransport(identityOf(backup, broken)));
+  const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), listening.port);
+  t.regex(error.message, /its log says why/);
+  t.is((await refused(t, listening)).message, "peers: line 1: no name");
+  const source = await failing(t, tlsTransport(identityOf(web1, broken)), listening.port);
+  t.is(source.code, "EPEERS");
 });
 
 test("TLS 1.2 is refused, by receiver and source, and both sides say so", async (t) => {
@@ -276,16 +289,17 @@ test("a receiver that never says whether it knows the source is given up", async
   const port = await portOf(t, createTlsServer(options));
   const transport = tlsTransport(pinned(web1, [backup], ["backup"]), 200);
   t.regex((await failing(t, transport, port)).message, /did not get through the handshake/);
+  const patient = tlsTransport(pinned(web1, [backup], ["backup"]));
   const closing = await portOf(
     t,
     createTlsServer(options, (socket) => socket.end()),
   );
-  t.regex((await failing(t, transport, closing)).message, /before it said whether it knows this host/);
+  t.regex((await failing(t, patient, closing)).message, /before it said whether it knows this host/);
   const odd = await portOf(
     t,
     createTlsServer(options, (socket) => socket.write("?")),
   );
-  t.regex((await failing(t, transport, odd)).message, /it is no sluice/);
+  t.regex((await failing(t, patient, odd)).message, /it is no sluice/);
 });
 
 test("who shows no certificate, or speaks of something else, is refused", async (t) => {
@@ -314,6 +328,33 @@ test("a certificate without its key is of no use", async (t) => {
   const error = t.throws<UblkError>(() => tlsTransport({ ...pinned(web1, [], null), key }));
   t.is(error.code, "EIDENTITY");
   t.notRegex(error.message, /PRIVATE|\n/);
+});
+
+test("what the receiver says ahead of the frames is one byte, whose numbers are pinned", async (t) => {
+  const verdictFor = async (receiver: TlsIdentity, source: Holder): Promise<number[]> => {
+    const listening = await listen(t, tlsTransport(receiver));
+    const { key, certificate } = identityOf(source, authorityTrust("", []));
+    const options = { key, cert: certificate, ALPNProtocols: ["sluice/1"], rejectUnauthorized: false };
+    const socket = connectTls({ port: listening.port, host: HOST, ...options });
+    const event = await listening.next();
+    if ("stream" in event) event.stream.end();
+    return [...(await readAll(socket))];
+  };
+  t.deepEqual(await verdictFor(pinned(backup, [web1], null), web1), [1]);
+  t.deepEqual(await verdictFor(pinned(backup, [], null), web1), [2]);
+  t.deepEqual(await verdictFor(signed(signedBackup, ["other.example"]), web1), [3]);
+});
+
+test("a source that was refused is gone as soon as it has gone itself, whatever it has sent", async (t) => {
+  const { server, port, ...listening } = await listen(t, tlsTransport(pinned(backup, [], null), 600_000));
+  const { key, certificate } = identityOf(web1, authorityTrust("", []));
+  const options = { key, cert: certificate, ALPNProtocols: ["sluice/1"], rejectUnauthorized: false };
+  const socket = connectTls({ port, host: HOST, ...options });
+  socket.end(Buffer.alloc(2 ** 20));
+  await refused(t, { server, port, ...listening });
+  t.deepEqual([...(await readAll(socket))], [2]);
+  // Resolves when all its connections are closed.
+  await new Promise((resolve) => server.close(resolve));
 });
 
 test("sessions are not resumed", async (t) => {
@@ -362,7 +403,7 @@ test("with an authority: a signed certificate of a name that is wanted is taken,
   await listening.next();
   const web2 = certified("web2.example", { issuer: authority });
   const error = await failing(t, tlsTransport(signed(web2, ["backup.example"])), listening.port);
-  t.regex(error.message, /refuses this host's certificate: its log says why/);
+  t.regex(error.message, /refuses this host: its log says why/);
   t.regex(
     (await refused(t, listening)).message,
     /wanted one for web0\.example or web1\.example, found DNS:web2\.example/,
@@ -370,10 +411,10 @@ test("with an authority: a signed certificate of a name that is wanted is taken,
 });
 
 test("with an authority: a certificate for all names of a domain is no name", async (t) => {
-  const wild = certified("*.example", { issuer: authority });
-  const listening = await listen(t, tlsTransport(signed(signedBackup, ["web1.example"])));
+  const wild = certified("*.sluice.example", { issuer: authority });
+  const listening = await listen(t, tlsTransport(signed(signedBackup, ["web1.sluice.example"])));
   await failing(t, tlsTransport(signed(wild, ["backup.example"])), listening.port);
-  t.regex((await refused(t, listening)).message, /found DNS:\*\.example/);
+  t.regex((await refused(t, listening)).message, /found DNS:\*\.sluice\.example/);
 });
 
 test("with an authority: self-signed, of another authority, expired, or not valid yet is refused", async (t) => {
@@ -412,10 +453,31 @@ test("an attempt is ended by its signal, before and within", async (t) => {
   await t.throwsAsync(attempt, { is: reason });
 });
 
+test("what ends an attempt does not end the stream that came of it", async (t) => {
+  for (const [receiver, source] of [
+    [clearTransport, clearTransport],
+    [tlsTransport(pinned(backup, [web1], null)), tlsTransport(pinned(web1, [backup], ["backup"]))],
+  ] as const) {
+    const listening = await listen(t, receiver);
+    const controller = new AbortController();
+    const stream = await source.connect({ host: HOST, port: listening.port }, controller.signal);
+    controller.abort();
+    stream.end("still there");
+    t.is((await readAll((await accepted(listening)).stream)).toString(), "still there");
+    stream.destroy();
+  }
+});
+
 test("nobody there: the system's words, with the address", async (t) => {
   const server = createTcpServer();
   const port = await portOf(t, server);
   await new Promise((resolve) => server.close(resolve));
   const error = await failing(t, tlsTransport(pinned(web1, [backup], ["backup"])), port);
   t.is(error.code, "ECONNREFUSED");
+  t.is((await failing(t, clearTransport, port)).code, "ECONNREFUSED");
+  const reason = new Error("no more");
+  const controller = new AbortController();
+  const attempt = clearTransport.connect({ host: HOST, port }, controller.signal);
+  controller.abort(reason);
+  await t.throwsAsync(attempt, { is: reason });
 });
