@@ -145,7 +145,9 @@ export class MirrorLink {
     if (this.#numbers.isLinked) await this.#goAlone();
     void this.#follow();
     const timer = setInterval(() => {
-      if (this.#numbers.written > 0 || this.#numbers.toCopy > 0) this.#sender.cut();
+      const { written, toCopy } = this.#numbers;
+      // The last one was open, as something was being copied: what it has come to is shown by the next one.
+      if (written > 0 || toCopy > 0 || this.#lastPoint?.isClosed !== true) this.#sender.cut();
     }, this.#options.intervalMs);
     while (!this.#isStopped) {
       if (this.#isPaused) await this.#pauseEnds();
