@@ -7,8 +7,10 @@
 import * as z from "zod";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { errnoByName } from "../ublk/errors.ts";
+import { choice, oneOf, path, powerOfTwo, seconds, size, wholeNumber, type Conflict } from "./config-values.ts";
+import { HOST_NAME_WANTED, isHostName } from "./host-name.ts";
 import { parseReceiver } from "./receive-address.ts";
-import { parseSize } from "./sizes.ts";
+import { transportConflictsOf, transportShape } from "./transport-shape.ts";
 
 /** Each filter may take a place in the path of a request, which has room for 16 layers. */
 const FILTERS_MAX = 8;
@@ -22,41 +24,10 @@ const TARGETS = ["file", "memory", "null", "appended"] as const;
 const STORED_TARGETS: readonly string[] = ["file", "appended"];
 const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
-const TRANSPORTS = ["clear", "tls"] as const;
 const toWanted = 'wanted the receiver as "HOST" or "HOST:PORT"';
 const INTERVAL_MAX_S = 86_400;
 const SILENCE_MAX_S = 600;
 
-/** `"a", "b" or "c"`. */
-function choice(words: readonly (string | number)[]): string {
-  const shown = words.map((word) => JSON.stringify(word));
-  return `${shown.slice(0, -1).join(", ")} or ${shown.at(-1) ?? ""}`;
-}
-
-export function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
-  return z.enum(words, { error: `wanted ${choice(words)}` });
-}
-
-export function wholeNumber(min: number, max: number): z.ZodType<number> {
-  const error = `wanted a whole number from ${min} to ${max}`;
-  return z.int({ error }).min(min, { error }).max(max, { error });
-}
-
-/** Bytes, as a number or as a text with a unit. */
-export function size(min: 0 | 1): z.ZodType<number> {
-  const error = 'wanted a size such as "10GiB"';
-  return z.unknown().transform((value, context): number => {
-    const bytes = typeof value === "string" ? parseSize(value) : value;
-    if (typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= min) return bytes;
-    context.issues.push({ code: "custom", message: error, input: value });
-    return z.NEVER;
-  });
-}
-
-export const path = z
-  .string({ error: "wanted an absolute path" })
-  .startsWith("/", { error: "wanted an absolute path" })
-  .refine((text) => !text.includes("\0"), { error: "wanted a path without a NUL" });
 const operations = z
   .array(oneOf(OPERATIONS), { error: `wanted a list of ${choice(OPERATIONS)}` })
   .nonempty({ error: `wanted a list of ${choice(OPERATIONS)}` });
@@ -102,21 +73,11 @@ const snapshotsTable = z.strictObject(
 
 const blockWanted = "wanted a power of two from 4KiB to 1MiB";
 const logWanted = "wanted a power of two from 4MiB to 1GiB";
-const secondsWanted = (max: number): string => `wanted seconds above 0, to ${max}`;
-
-function powerOfTwo(min: number, max: number, error: string): z.ZodType<number> {
-  return size(1).refine((bytes) => bytes >= min && bytes <= max && Number.isInteger(Math.log2(bytes)), { error });
-}
-
-function seconds(max: number): z.ZodNumber {
-  const error = secondsWanted(max);
-  return z.number({ error }).positive({ error }).max(max, { error });
-}
-
 const mirrorTable = z.strictObject(
   {
     to: z.string({ error: toWanted }).refine((text) => parseReceiver(text) !== undefined, { error: toWanted }),
-    transport: oneOf(TRANSPORTS),
+    receiver: z.string({ error: HOST_NAME_WANTED }).refine(isHostName, { error: HOST_NAME_WANTED }).optional(),
+    ...transportShape,
     mode: oneOf(MIRROR_MODES).default("async"),
     when_down: oneOf(MIRROR_POLICIES).default("continue"),
     interval: seconds(INTERVAL_MAX_S).default(1),
@@ -162,11 +123,6 @@ export const KEYS: Readonly<Record<string, readonly string[]>> = {
   delay: Object.keys(delayFilter.shape),
   trace: Object.keys(traceFilter.shape),
 };
-
-export interface Conflict {
-  readonly key: string;
-  readonly message: string;
-}
 
 /**
  * What must hold between keys. Looks at each key by itself, so that a conflict is told together with the faults of other
@@ -215,9 +171,25 @@ export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[
   if (table["mirror"] !== undefined && table["record"] === undefined) {
     fault("mirror", "wanted a [record] too, found none: it knows what the receiver lacks");
   }
+  for (const { key, message } of mirrorConflictsOf(table["mirror"])) fault(`mirror.${key}`, message);
   valid("filter")?.forEach((filter, index) => {
     if (filter.kind !== "error" || (filter.offset === undefined) === (filter.length === undefined)) return;
     fault(`filter[${index}]`, "wanted offset and length together, found one of them");
   });
+  return conflicts;
+}
+
+function mirrorConflictsOf(table: unknown): Conflict[] {
+  if (typeof table !== "object" || table === null) return [];
+  const mirror = table as Readonly<Record<string, unknown>>;
+  const conflicts = transportConflictsOf(mirror);
+  const { to, receiver, transport } = mirror;
+  const host = typeof to === "string" ? parseReceiver(to)?.host : undefined;
+  if (transport !== "clear" && receiver === undefined && host !== undefined && !isHostName(host)) {
+    conflicts.push({
+      key: "receiver",
+      message: `wanted the name that the receiver is known by, found none for ${host}`,
+    });
+  }
   return conflicts;
 }

@@ -3,7 +3,7 @@ import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
 import { faultsOf } from "./config-faults.ts";
 import { ConfigError } from "./config-name.ts";
-import type { Conflict } from "./config-schema.ts";
+import type { Conflict } from "./config-values.ts";
 
 /** What a file may say. */
 export interface ConfigForm<T> {

@@ -12,7 +12,7 @@ import { syncFolder } from "../copy/sealed-text.ts";
 import { fingerprintOf } from "../replication/fingerprint.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
 import { identityPath } from "./paths.ts";
-import { isHostName } from "./peers.ts";
+import { isHostName } from "./host-name.ts";
 import { readPrivate } from "./private-file.ts";
 
 export interface HostIdentity {

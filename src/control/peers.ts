@@ -11,15 +11,9 @@ import { type Pin } from "../replication/trust.ts";
 import { isFingerprint } from "../replication/fingerprint.ts";
 import { replaceFile } from "../copy/sealed-text.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
+import { isHostName } from "./host-name.ts";
 import { identityPath } from "./paths.ts";
 import { readPrivate } from "./private-file.ts";
-
-const NAME = /^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$/;
-
-/** Whether a host may be called so. */
-export function isHostName(text: string): boolean {
-  return NAME.test(text);
-}
 
 /** What a file of this text says. Throws EPEERS with a line for each line that is wrong. */
 export function parsePeers(text: string, file: string): Pin[] {

@@ -4,21 +4,23 @@
  */
 import * as z from "zod";
 import { isVolumeName, NAME_WANTED } from "./config-name.ts";
-import { path, size, wholeNumber, type Conflict } from "./config-schema.ts";
+import { path, powerOfTwo, wholeNumber, type Conflict } from "./config-values.ts";
+import { HOST_NAME_WANTED, isHostName } from "./host-name.ts";
 import { isAddress } from "./receive-address.ts";
+import { transportConflictsOf, transportShape } from "./transport-shape.ts";
 
-const TRANSPORTS = ["clear"] as const;
 const SILENCE_SECONDS = 10;
 const SILENCE_SECONDS_MAX = 3600;
 const KEEP = 3;
 const KEEP_MAX = 100;
 const BLOCK_BYTES = 4096;
 const BLOCK_BYTES_MAX = 2 ** 20;
-/** As long as the receiver proves nothing of who connects, only what runs on this machine reaches it, unless told otherwise. */
+/** Others reach it only where it says so. */
 const LISTEN = "127.0.0.1:7450";
 
 const addressWanted = 'wanted an address and a port, such as "192.0.2.1:7450", "[::]:7450" or "7450"';
 const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const fromWanted = "wanted a list of the hosts that may be its source";
 const volumesWanted = "wanted tables, each headed [[volume]]";
 const nameWanted = `wanted ${NAME_WANTED}, and not "receive"`;
 
@@ -29,19 +31,20 @@ const volumeTable = z.strictObject(
     store: path,
     log: path,
     keep: wholeNumber(1, KEEP_MAX).default(KEEP),
-    block_size: size(1)
-      .refine((bytes) => bytes >= BLOCK_BYTES && bytes <= BLOCK_BYTES_MAX && Number.isInteger(Math.log2(bytes)), {
-        error: blockWanted,
+    block_size: powerOfTwo(BLOCK_BYTES, BLOCK_BYTES_MAX, blockWanted).default(BLOCK_BYTES),
+    from: z
+      .array(z.string({ error: HOST_NAME_WANTED }).refine(isHostName, { error: HOST_NAME_WANTED }), {
+        error: fromWanted,
       })
-      .default(BLOCK_BYTES),
+      .min(1, { error: fromWanted })
+      .optional(),
   },
   { error: volumesWanted },
 );
 
 export const receiveSchema = z.strictObject({
   listen: z.string({ error: addressWanted }).refine(isAddress, { error: addressWanted }).default(LISTEN),
-  // No default: who wants a connection that anybody may read has to say so.
-  transport: z.enum(TRANSPORTS, { error: `wanted "${TRANSPORTS.join('" or "')}"` }),
+  ...transportShape,
   silence: wholeNumber(1, SILENCE_SECONDS_MAX).default(SILENCE_SECONDS),
   volume: z.array(volumeTable, { error: volumesWanted }).min(1, { error: volumesWanted }),
 });
@@ -54,9 +57,9 @@ export const RECEIVE_KEYS: Readonly<Record<string, readonly string[]>> = {
   volume: Object.keys(volumeTable.shape),
 };
 
-/** No two volumes have the same name, and nothing is used for two things. */
+/** No two volumes have the same name, and nothing is used for two things; and who may be a source is told where it can be known. */
 export function receiveConflictsOf(table: Readonly<Record<string, unknown>>): Conflict[] {
-  const conflicts: Conflict[] = [];
+  const conflicts: Conflict[] = [...transportConflictsOf(table), ...sourceConflictsOf(table)];
   const volumes = Array.isArray(table["volume"]) ? (table["volume"] as unknown[]) : [];
   for (const keys of [["name"], ["path", "store", "log"]] as const) {
     const seen = new Map<string, string>();
@@ -73,4 +76,20 @@ export function receiveConflictsOf(table: Readonly<Record<string, unknown>>): Co
     });
   }
   return conflicts;
+}
+
+function sourceConflictsOf({ transport, ca, volume }: Readonly<Record<string, unknown>>): Conflict[] {
+  const volumes = Array.isArray(volume) ? (volume as unknown[]) : [];
+  return volumes.flatMap((each, index) => {
+    if (typeof each !== "object" || each === null) return [];
+    const key = `volume[${index}].from`;
+    const isTold = "from" in each;
+    if (transport === "clear" && isTold) {
+      return [{ key, message: 'is of no use with transport = "clear", which proves nothing: leave it out' }];
+    }
+    if (ca !== undefined && !isTold) {
+      return [{ key, message: "wanted the hosts that may be its source, found none: an authority signs for many" }];
+    }
+    return [];
+  });
 }
