@@ -32,7 +32,7 @@ interface Place {
 let folders = 0;
 
 /** A volume of its own, made and configured. Environment variables belong to the process: tests here are serial. */
-async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}): Promise<Place> {
+async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}, sizes = SIZES): Promise<Place> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-receive-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   process.env["SLUICE_RUNTIME_DIR"] = `${folder}/run`;
@@ -47,7 +47,7 @@ async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}): P
     blockBytes: BLOCK_BYTES,
     ...change,
   };
-  await initReceived(spec, SIZES);
+  await initReceived(spec, sizes);
   const listen = { host: "127.0.0.1", port: 0 };
   return { spec, config: { file: "receive.toml", listen, transport: "clear", silenceMs: 30_000, volumes: [spec] } };
 }
@@ -161,6 +161,32 @@ test.serial(
     await source.point(2, { incarnation: 1, counter: 2 }, [{ block: 2, transfer: 2 }], MOMENT + 2);
     await until(async () => (await blockOf(spec, 2)) === 0x22);
     t.is(await blockOf(spec, 1), 0x11);
+  },
+);
+
+test.serial(
+  "without room in the store the last closed point stays, and the next one waits, also after a restart",
+  async (t) => {
+    const imageBytes = 64 * MIB;
+    const { config, spec } = await place(t, { keep: 2 }, { ...SIZES, imageBytes });
+    const isFull = async (receive: Receive): Promise<boolean> => (await statusOf(receive)).isStoreFull;
+    const kept = async (receive: Receive): Promise<string[]> =>
+      (await statusOf(receive)).points.map(({ point, state }) => `${point} ${state}`);
+    {
+      await using receive = await Receive.start(config);
+      const source = await FakeSource.connect(receive.address);
+      await source.welcomed(helloOf(spec.name, imageBytes));
+      await writePoint(source, 1, 0x11);
+      await writePoint(source, 2, 0x22);
+      await until(async () => (await blockOf(spec, 2)) === 0x22);
+      // The store has 64 MiB, less what it needs itself.
+      t.is(await source.zeroesPoint(3, { incarnation: 1, counter: 2 }, imageBytes / BLOCK_BYTES), 3);
+      await until(() => isFull(receive));
+      t.deepEqual(await kept(receive), ["1 full", "2 valid"]);
+    }
+    await using receive = await Receive.start(config);
+    await until(() => isFull(receive));
+    t.deepEqual(await kept(receive), ["1 full", "2 valid"]);
   },
 );
 
