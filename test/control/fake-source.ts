@@ -54,8 +54,8 @@ export class FakeSource {
   #hasEnded = false;
   readonly ended = Promise.withResolvers<Error | undefined>();
 
-  private constructor(stream: Awaited<ReturnType<typeof clearTransport.connect>>) {
-    this.#connection = new Connection(stream, SILENCE_MS, {
+  private constructor(stream: Awaited<ReturnType<typeof clearTransport.connect>>, silenceMs: number) {
+    this.#connection = new Connection(stream, silenceMs, {
       onFrame: (type, payload) => {
         this.#heard.push({ type, payload: new Uint8Array(payload) });
         this.#wake();
@@ -68,8 +68,9 @@ export class FakeSource {
     });
   }
 
-  static async connect(address: Address): Promise<FakeSource> {
-    return new FakeSource(await clearTransport.connect(address, new AbortController().signal));
+  /** It gives a sign of life at least every third of `silenceMs`. */
+  static async connect(address: Address, silenceMs = SILENCE_MS): Promise<FakeSource> {
+    return new FakeSource(await clearTransport.connect(address, new AbortController().signal), silenceMs);
   }
 
   readonly send = (type: FrameType, payload: Uint8Array): void => {
