@@ -3,12 +3,13 @@
  * recorded, and one whose place is not, beside the same writes with no record in their way. The store below answers at
  * once; the record lies in memory, and its lines are written back as on persistent memory.
  */
+import type { PredictiveRecord } from "../src/nvram/record.ts";
 import { DaxPersistence } from "../src/nvram/dax-persistence.ts";
 import { StandInDrain } from "../src/nvram/drain.ts";
 import type { ByteStorage } from "../src/nvram/byte-storage.ts";
 import { createNvram, nvramBytes, openNvram, type RecordPlace } from "../src/nvram/nvram-file.ts";
 import { LINE_BYTES } from "../src/nvram/record-lines.ts";
-import { openRecord } from "../src/targets/open-record.ts";
+import { openRecord, type BelowRecord } from "../src/targets/open-record.ts";
 import { MappedMemory } from "../src/ublk/memory.ts";
 import { native } from "../src/ublk/native.ts";
 import { Operation, Request, type Layer } from "../src/ublk/request.ts";
@@ -148,9 +149,11 @@ function round(seed: number): PathFigures {
     },
   );
   const setup = { place, limitChunks: LIMIT_CHUNKS };
-  const drainOf = ({ places }: { places: ConstructorParameters<typeof StandInDrain>[0] }): StandInDrain =>
-    new StandInDrain(places);
-  const { target, record } = openRecord(setup, persistence, drainOf, new Answering(), bed.context);
+  const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({
+    drain: new StandInDrain(places),
+    next: new Answering(),
+  });
+  const { target, record } = openRecord(setup, persistence, openBelow, bed.context);
   const plain = new Answering();
   // What is touched for the first time would be charged with its page faults.
   plainBed.write(plain, hot);

@@ -81,7 +81,7 @@ class LoadedVolume implements Disposable {
       counts: this.counts.shared,
     };
     const bottom = { kind: "file" as const, ...volume.options };
-    this.target = openCopying({ bottom, record: null, cow, filters: [] }, cow, context);
+    this.target = openCopying({ bottom, record: null, mirror: null, cow, filters: [] }, cow, context).target;
     this.#ring.registerFiles(files);
     this.#host.whenEnded = (beganMs, endedMs) => void this.writes.push([beganMs, endedMs]);
   }

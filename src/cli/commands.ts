@@ -11,9 +11,11 @@ import { version } from "../control/version.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
+import { identityCommands } from "./identity.ts";
 import { EXIT, print, table } from "./output.ts";
 import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
 import { copyCommands } from "./copies.ts";
+import { mirrorCommands } from "./mirror.ts";
 import { receiveCommands } from "./receive.ts";
 import { snapshotCommands } from "./snapshots.ts";
 
@@ -307,11 +309,15 @@ export function parserFor(words: readonly string[], json: boolean): Argv {
     )
     .command("snapshot <action>", "snapshots of a running volume", (command) => snapshotCommands(command, json, act))
     .command("copy <action>", "copies of a running volume", (command) => copyCommands(command, json, act))
+    .command("mirror <action>", "the mirror of a running volume", (command) => mirrorCommands(command, json, act))
     .command("bulk <action>", "copies of a running volume by any program", (command) =>
       bulkCommands(command, json, act),
     )
     .command("receive [action]", "keep volumes that are mirrored to this machine", (command) =>
       receiveCommands(command, json, act),
+    )
+    .command("identity <action>", "who this host is to others, and which hosts it knows", (command) =>
+      identityCommands(command, json, act),
     )
     .command(
       "features",

@@ -3,6 +3,7 @@ import { formatSize } from "../control/sizes.ts";
 import type { VolumeStatus } from "../control/status.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
 import { copyFacts } from "./copies.ts";
+import { mirrorFacts } from "./mirror.ts";
 import { table } from "./output.ts";
 import { factsOf } from "./record.ts";
 import { storeFacts } from "./snapshots.ts";
@@ -24,6 +25,7 @@ export function describeStatus(status: VolumeStatus): string {
     ...(status.record === null ? [] : factsOf(status.record)),
     ...(status.snapshots === null ? [] : storeFacts(status.snapshots)),
     ...(status.copies === null ? [] : copyFacts(status.copies)),
+    ...(status.mirror === null ? [] : mirrorFacts(status.mirror)),
     ...status.pending.map((difference) => ["pending", difference]),
   ]);
   const rows = OPERATION_NAMES.filter((name) => name !== undefined).map((name) => {

@@ -35,6 +35,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   EUSAGE: 400,
   ERANGE: 400,
   ELIMIT: 409,
+  ELINK: 503,
   ETOOLARGE: 413,
 };
 

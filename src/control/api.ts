@@ -30,6 +30,10 @@
  *     POST /v1/bulk/end-cow                                               BulkStatus
  *     POST /v1/bulk/originals { "recordBytes": number, "from": number }   the stream (docs/stream-format.md), from a record on
  *     POST /v1/bulk/drop      { "stream": string }                        of that stream only; without it: whichever there is
+ *     GET  /v1/mirror    MirrorStatus; 404 where there is none, as for all of the following
+ *     POST /v1/mirror/pause                                               MirrorStatus; resume likewise
+ *     POST /v1/mirror/cp                                                  CommittedPoint, once the receiver has it
+ *     POST /v1/mirror/mode    { "mode": "async" | "memory" | "sync", "policy": "continue" | "stop" }   MirrorStatus; either may be missing
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
  *
@@ -41,6 +45,9 @@ import type { Server } from "node:http";
 import * as z from "zod";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { isRecordSize } from "../targets/record-size.ts";
+import type { CommittedPoint } from "../replication/sender.ts";
+import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
+import type { MirrorStatus } from "./mirror-status.ts";
 import { checked, json, serveRoutes, type Routes } from "./api-server.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
@@ -95,6 +102,16 @@ export interface ControlledBulk {
   drop(stream: string | undefined): Promise<void>;
 }
 
+/** The mirror of a volume. */
+export interface ControlledMirror {
+  status(): MirrorStatus;
+  pause(): void;
+  resume(): void;
+  cutPoint(): Promise<CommittedPoint>;
+  setMode(mode: MirrorMode): void;
+  setPolicy(policy: MirrorPolicy): void;
+}
+
 /** The volume behind the API. */
 export interface ControlledVolume {
   status(): VolumeStatus;
@@ -109,6 +126,8 @@ export interface ControlledVolume {
   readonly group: ControlledGroup;
   /** Throws ENOENT where the volume has no store for it. */
   readonly bulk: ControlledBulk;
+  /** Throws ENOENT where the volume has none. */
+  readonly mirror: ControlledMirror;
   /** Throws EBUSY while the device is in use, unless forced. */
   stop(force: boolean): Promise<void>;
   /** Gives the new size. */
@@ -145,6 +164,10 @@ const beginBody = z.strictObject({
     .default(null),
 });
 const dropBody = z.strictObject({ stream: z.string().optional() });
+const modeBody = z.strictObject({
+  mode: z.enum(MIRROR_MODES).optional(),
+  policy: z.enum(MIRROR_POLICIES).optional(),
+});
 const resizeBody = z.strictObject({ sizeBytes: z.int().positive().optional() });
 
 const ROUTES: Routes<ControlledVolume> = {
@@ -266,6 +289,28 @@ const ROUTES: Routes<ControlledVolume> = {
     POST: async (body, volume) => {
       await volume.bulk.drop(checked(dropBody, body).stream);
       return json({ dropped: true });
+    },
+  },
+  "/v1/mirror": { GET: (_body, volume) => Promise.resolve(json(volume.mirror.status())) },
+  "/v1/mirror/pause": {
+    POST: (_body, { mirror }) => {
+      mirror.pause();
+      return Promise.resolve(json(mirror.status()));
+    },
+  },
+  "/v1/mirror/resume": {
+    POST: (_body, { mirror }) => {
+      mirror.resume();
+      return Promise.resolve(json(mirror.status()));
+    },
+  },
+  "/v1/mirror/cp": { POST: async (_body, { mirror }) => json(await mirror.cutPoint()) },
+  "/v1/mirror/mode": {
+    POST: (body, { mirror }) => {
+      const { mode, policy } = checked(modeBody, body);
+      if (mode !== undefined) mirror.setMode(mode);
+      if (policy !== undefined) mirror.setPolicy(policy);
+      return Promise.resolve(json(mirror.status()));
     },
   },
   "/v1/stop": {

@@ -4,6 +4,9 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { http } from "./http.ts";
+import type { CommittedPoint } from "../replication/sender.ts";
+import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
+import type { MirrorStatus } from "./mirror-status.ts";
 import { socketPath } from "./paths.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
@@ -147,6 +150,23 @@ export async function askCopyRemainder(name: string, copy: string): Promise<Copy
 
 export async function askCopyCancel(name: string, copy: string): Promise<void> {
   await ask(name, "POST", "/v1/copies/cancel", { name: copy });
+}
+
+export async function askMirror(name: string): Promise<MirrorStatus> {
+  return JSON.parse(await ask(name, "GET", "/v1/mirror")) as MirrorStatus;
+}
+
+/** Pauses or resumes it, or has it go on in another mode. */
+export async function askMirrorChange(
+  name: string,
+  action: "pause" | "resume" | "mode",
+  body?: { mode?: MirrorMode | undefined; policy?: MirrorPolicy | undefined },
+): Promise<MirrorStatus> {
+  return JSON.parse(await ask(name, "POST", `/v1/mirror/${action}`, body)) as MirrorStatus;
+}
+
+export async function askMirrorPoint(name: string): Promise<CommittedPoint> {
+  return JSON.parse(await ask(name, "POST", "/v1/mirror/cp")) as CommittedPoint;
 }
 
 export async function askBulk(name: string): Promise<BulkStatus> {

@@ -5,7 +5,9 @@
  * keys are described for people in docs/configuration.md, and a test holds the two together.
  */
 import * as z from "zod";
+import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { errnoByName } from "../ublk/errors.ts";
+import { parseReceiver } from "./receive-address.ts";
 import { parseSize } from "./sizes.ts";
 
 /** Each filter may take a place in the path of a request, which has room for 16 layers. */
@@ -20,6 +22,10 @@ const TARGETS = ["file", "memory", "null", "appended"] as const;
 const STORED_TARGETS: readonly string[] = ["file", "appended"];
 const WHEN_FULL = ["invalidate", "stall"] as const;
 const FILTERS = ["error", "delay", "trace"] as const;
+const TRANSPORTS = ["clear", "tls"] as const;
+const toWanted = 'wanted the receiver as "HOST" or "HOST:PORT"';
+const INTERVAL_MAX_S = 86_400;
+const SILENCE_MAX_S = 600;
 
 /** `"a", "b" or "c"`. */
 function choice(words: readonly (string | number)[]): string {
@@ -27,7 +33,7 @@ function choice(words: readonly (string | number)[]): string {
   return `${shown.slice(0, -1).join(", ")} or ${shown.at(-1) ?? ""}`;
 }
 
-function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
+export function oneOf<const T extends readonly string[]>(words: T): z.ZodType<T[number]> {
   return z.enum(words, { error: `wanted ${choice(words)}` });
 }
 
@@ -94,6 +100,33 @@ const snapshotsTable = z.strictObject(
   { error: "wanted a table, headed [snapshots]" },
 );
 
+const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const logWanted = "wanted a power of two from 4MiB to 1GiB";
+const secondsWanted = (max: number): string => `wanted seconds above 0, to ${max}`;
+
+function powerOfTwo(min: number, max: number, error: string): z.ZodType<number> {
+  return size(1).refine((bytes) => bytes >= min && bytes <= max && Number.isInteger(Math.log2(bytes)), { error });
+}
+
+function seconds(max: number): z.ZodNumber {
+  const error = secondsWanted(max);
+  return z.number({ error }).positive({ error }).max(max, { error });
+}
+
+const mirrorTable = z.strictObject(
+  {
+    to: z.string({ error: toWanted }).refine((text) => parseReceiver(text) !== undefined, { error: toWanted }),
+    transport: oneOf(TRANSPORTS),
+    mode: oneOf(MIRROR_MODES).default("async"),
+    when_down: oneOf(MIRROR_POLICIES).default("continue"),
+    interval: seconds(INTERVAL_MAX_S).default(1),
+    silence: seconds(SILENCE_MAX_S).default(10),
+    log: powerOfTwo(4 * 2 ** 20, 2 ** 30, logWanted).default(32 * 2 ** 20),
+    block_size: powerOfTwo(4096, 2 ** 20, blockWanted).default(4096),
+  },
+  { error: "wanted a table, headed [mirror]" },
+);
+
 const filtersWanted = `wanted at most ${FILTERS_MAX} tables, each headed [[filter]]`;
 
 export const configSchema = z.strictObject({
@@ -107,6 +140,7 @@ export const configSchema = z.strictObject({
   device: wholeNumber(0, 1_048_575).optional(),
   record: recordTable.optional(),
   snapshots: snapshotsTable.optional(),
+  mirror: mirrorTable.optional(),
   filter: z
     .array(
       z.discriminatedUnion("kind", [errorFilter, delayFilter, traceFilter], { error: `wanted ${choice(FILTERS)}` }),
@@ -123,6 +157,7 @@ export const KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(configSchema.shape),
   record: Object.keys(recordTable.shape),
   snapshots: Object.keys(snapshotsTable.shape),
+  mirror: Object.keys(mirrorTable.shape),
   error: Object.keys(errorFilter.shape),
   delay: Object.keys(delayFilter.shape),
   trace: Object.keys(traceFilter.shape),
@@ -176,6 +211,9 @@ export function conflictsOf(table: Readonly<Record<string, unknown>>): Conflict[
     if ((valid("queues") ?? 1) > 1) fault("queues", `wanted 1 for a volume with snapshots, found ${valid("queues")}`);
     if (valid("read_only") === true)
       fault("snapshots", "are of no use to a volume that is read-only: leave out one of them");
+  }
+  if (table["mirror"] !== undefined && table["record"] === undefined) {
+    fault("mirror", "wanted a [record] too, found none: it knows what the receiver lacks");
   }
   valid("filter")?.forEach((filter, index) => {
     if (filter.kind !== "error" || (filter.offset === undefined) === (filter.length === undefined)) return;

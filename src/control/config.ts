@@ -5,13 +5,16 @@
  * not exist is refused, with the nearest one that does.
  */
 import { readFile } from "node:fs/promises";
-import type { BackingSpec, FilterSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
+import type { Address } from "../replication/transport.ts";
+import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
+import type { BackingSpec, FilterSpec, MirrorSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
 import { codeOf, messageOf } from "../ublk/errors.ts";
 import { configFile, ConfigError } from "./config-name.ts";
 import { configSchema, conflictsOf, KEYS, type ConfigTable } from "./config-schema.ts";
 import { checkedTable } from "./config-table.ts";
 import { ownerOf } from "./identity.ts";
 import { lossNotePath, memoryPath } from "./paths.ts";
+import { parseReceiver } from "./receive-address.ts";
 
 /** What a file describes. */
 export interface VolumeConfig {
@@ -24,6 +27,20 @@ export interface VolumeConfig {
   readonly device: number | null;
   /** The program that brings applications to rest around a snapshot; null for none. */
   readonly freezeProgram: string | null;
+  /** Where the volume is mirrored to; null for a volume that is not. */
+  readonly mirror: MirrorConfig | null;
+}
+
+export interface MirrorConfig {
+  /** The receiver. */
+  readonly to: Address;
+  readonly transport: "clear" | "tls";
+  readonly mode: MirrorMode;
+  readonly policy: MirrorPolicy;
+  /** Between two consistency points, where something was written. */
+  readonly intervalMs: number;
+  /** Who hears nothing for so long takes the connection for lost. */
+  readonly silenceMs: number;
 }
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */
@@ -52,6 +69,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
       logicalBlockBytes: table.logical_block_size,
       readOnly: table.read_only || table.target === "appended",
       record: recordOf(name, table),
+      mirror: mirrorSpecOf(table),
       snapshots: snapshotsOf(name, table),
       filters: table.filter.map(filterOf),
     },
@@ -59,6 +77,7 @@ export function parseConfig(text: string, name: string, file: string): VolumeCon
     depth: table.queue_depth,
     device: table.device ?? null,
     freezeProgram: table.snapshots?.freeze ?? null,
+    mirror: mirrorOf(table),
   };
 }
 
@@ -78,6 +97,20 @@ function backingOf(name: string, config: ConfigTable): BackingSpec {
 function recordOf(name: string, { record }: ConfigTable): RecordSpec | null {
   if (record === undefined) return null;
   return { path: record.nvram, limitBytes: record.limit, ...ownerOf(name) };
+}
+
+function mirrorSpecOf({ mirror }: ConfigTable): MirrorSpec | null {
+  return mirror === undefined ? null : { logBytes: mirror.log, blockBytes: mirror.block_size };
+}
+
+function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
+  if (mirror === undefined) return null;
+  const { to, transport, mode, when_down: policy, interval, silence } = mirror;
+  return {
+    ...{ to: parseReceiver(to) as Address, transport, mode, policy },
+    intervalMs: interval * 1000,
+    silenceMs: silence * 1000,
+  };
 }
 
 function snapshotsOf(name: string, { snapshots }: ConfigTable): SnapshotSpec | null {

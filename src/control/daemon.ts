@@ -7,6 +7,7 @@
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CopyRecords } from "../copy/copy-record.ts";
+import { SourceStateFile } from "../replication/source-state.ts";
 import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
 import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
@@ -27,7 +28,17 @@ import { FreezeHook, thawLeftover } from "./freeze-hook.ts";
 import { GroupPart } from "./group-part.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
-import { copiesPath, frozenPath, linkPath, lockPath, lossNotePath, runtimeDirectory, socketPath } from "./paths.ts";
+import { Mirror } from "./mirror.ts";
+import {
+  copiesPath,
+  frozenPath,
+  linkPath,
+  lockPath,
+  lossNotePath,
+  mirrorStatePath,
+  runtimeDirectory,
+  socketPath,
+} from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
@@ -56,6 +67,7 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const spec = existing === undefined ? config.volume : await specOf(control, existing, config);
   const volume = held.use(await openVolume(spec, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS }));
   if (existing === undefined) await finishRollback(config.name, volume);
+  await beginMirror(config, volume);
   const device =
     existing === undefined
       ? await createDevice(config, volume, ioFlusher)
@@ -83,9 +95,21 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   await copies?.recover();
   const bulk = volume.cow === null ? null : new BulkCopy(config.name, volume.cow, device, freezeHook);
   await bulk?.recover();
-  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, snapshots, copies, group, bulk }).run();
+  const mirror =
+    volume.mirror === null || config.mirror === null
+      ? null
+      : new Mirror(config.name, config.mirror, volume.mirror, device);
+  await mirror?.start();
+  const parts = { snapshots, copies, group, bulk, mirror };
+  await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, ...parts }).run();
   await forget(config.name);
   await volume.discardStore();
+}
+
+/** Before anything is written: what is written from now on belongs to a life of the mirror that nobody knows of yet. */
+async function beginMirror({ name }: VolumeConfig, { mirror, record }: OpenVolume): Promise<void> {
+  if (mirror === null || record === null) await SourceStateFile.leave(mirrorStatePath(name));
+  else await SourceStateFile.begin(mirrorStatePath(name), record.place.salt);
 }
 
 /** The volume can be held back once at a time, whatever is to be taken. */
@@ -143,11 +167,12 @@ async function createDevice(config: VolumeConfig, volume: OpenVolume, protectMem
     recoverable: true,
     protectMemory,
     onAdded: (id) => {
-      const { backing, record, snapshots } = config.volume;
+      const { backing, record, snapshots, mirror } = config.volume;
       remember(config.name, {
         backing,
         record: record === null ? null : { path: record.path, limitBytes: record.limitBytes },
         snapshots: snapshots === null ? null : { path: snapshots.path },
+        isMirrored: mirror !== null,
       });
       announceDevice(config.name, id);
     },
@@ -167,6 +192,7 @@ async function specOf(control: ControlPlane, { id }: DeviceInfo, config: VolumeC
     logicalBlockBytes: limits.logicalBlockBytes,
     readOnly: limits.readOnly,
     // What is written is recorded for as long as the device lives, wherever the configuration has gone meanwhile.
+    mirror: startedWith?.isMirrored === true ? configured.mirror : null,
     record: startedWith?.record ? { ...startedWith.record, ...ownerOf(config.name) } : null,
     snapshots: startedWith?.snapshots
       ? {
@@ -212,6 +238,7 @@ interface How {
   readonly copies: Copies | null;
   readonly group: GroupPart<SnapshotRow | CopyRow>;
   readonly bulk: BulkCopy | null;
+  readonly mirror: Mirror | null;
 }
 
 /** A volume while it is served. */
@@ -305,6 +332,7 @@ class VolumeService implements ControlledVolume {
       goOn?.();
       throw error;
     }
+    await this.#how.mirror?.stop();
   }
 
   /** Throws ENOENT where there are none. */
@@ -325,6 +353,16 @@ class VolumeService implements ControlledVolume {
   /** Throws ENOENT where there can be none. */
   get bulk(): BulkCopy {
     return this.#how.bulk ?? this.#missStore();
+  }
+
+  /** Throws ENOENT where there is none. */
+  get mirror(): Mirror {
+    const { mirror } = this.#how;
+    if (mirror !== null) return mirror;
+    throw new UblkError(
+      "ENOENT",
+      `Volume ${this.#config.name} has no mirror: add [mirror] to its configuration, stop it, and start it anew`,
+    );
   }
 
   #missStore(): never {
@@ -383,6 +421,7 @@ class VolumeService implements ControlledVolume {
     compare("record.nvram", this.#spec.record?.path ?? "none", volume.record?.path ?? "none");
     compare("record.limit", this.#spec.record?.limitBytes ?? "none", volume.record?.limitBytes ?? "none");
     compare("snapshots.store", this.#spec.snapshots?.path ?? "none", volume.snapshots?.path ?? "none");
+    compare("mirror", this.#spec.mirror === null ? "none" : "there", volume.mirror === null ? "none" : "there");
     compare("queue_depth", this.#device.depth, depth);
     if (this.#device.queues > queues) compare("queues", this.#device.queues, queues);
     compare("logical_block_size", limits.logicalBlockBytes, volume.logicalBlockBytes);
@@ -425,6 +464,7 @@ class VolumeService implements ControlledVolume {
       record: this.#volume.record === null ? null : recordStatus(this.#volume.record),
       snapshots: this.#how.snapshots?.store.status() ?? null,
       copies: this.#how.copies?.list() ?? null,
+      mirror: this.#how.mirror?.status() ?? null,
       pending: this.#pending(),
     };
   }

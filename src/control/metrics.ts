@@ -3,6 +3,8 @@ import { Counter, Gauge, Registry } from "prom-client";
 import { RECORD_STATES } from "../copy/copy-record.ts";
 import { OPERATION_NAMES } from "../ublk/request.ts";
 import type { CopyRow } from "./copy-status.ts";
+import { LINK_STATES } from "./mirror-status.ts";
+import type { MirrorStatus } from "./mirror-status.ts";
 import type { RecordStatus } from "./record-status.ts";
 import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { VolumeStatus } from "./status.ts";
@@ -75,6 +77,7 @@ export async function metricsText(status: VolumeStatus): Promise<string> {
   if (status.record !== null) recordMetrics(status.record, registers);
   if (status.snapshots !== null) snapshotMetrics(status.snapshots, registers);
   if (status.copies !== null) copyMetrics(status.copies, registers);
+  if (status.mirror !== null) mirrorMetrics(status.mirror, registers);
   return registry.metrics();
 }
 
@@ -110,6 +113,30 @@ function recordMetrics(record: RecordStatus, registers: Registry[]): void {
   counter("sluice_record_update_failures_total", "Updates of the record that failed", counts.failures);
   counter("sluice_record_stalls_total", "Times that writes found no room in the record", counts.stalls);
   counter("sluice_record_wasted_chunks_total", "Predicted chunks that left the record unwritten", counts.wasted);
+}
+
+function mirrorMetrics(mirror: MirrorStatus, registers: Registry[]): void {
+  const { gauge, counter } = numbersIn(registers);
+  const states = new Gauge({
+    name: "sluice_mirror_state",
+    help: "1 for the state that the mirror is in, else 0",
+    labelNames: ["state"],
+    registers,
+  });
+  for (const state of LINK_STATES) states.set({ state }, mirror.state === state ? 1 : 0);
+  gauge("sluice_mirror_to_copy_bytes", "Bytes that no log tells the receiver of, to be copied", mirror.toCopyBytes);
+  gauge("sluice_mirror_logging", "1 while writes are logged for the receiver", mirror.isLogging ? 1 : 0);
+  if (mirror.lastClosed !== null) {
+    gauge("sluice_mirror_point_time_seconds", "The moment that the receiver shows", mirror.lastClosed.createdMs / 1000);
+    gauge("sluice_mirror_point", "Number of the point that the receiver shows", mirror.lastClosed.point);
+  }
+  counter("sluice_mirror_connections_total", "Attempts to connect that were answered", mirror.connections);
+  counter("sluice_mirror_transfer_bytes_total", "Bytes sent as transfers", mirror.sentBytes.transfers);
+  counter("sluice_mirror_point_bytes_total", "Bytes sent for consistency points", mirror.sentBytes.points);
+  counter("sluice_mirror_points_closed_total", "Consistency points committed that show a moment", mirror.points.closed);
+  counter("sluice_mirror_points_open_total", "Consistency points committed while copying", mirror.points.open);
+  counter("sluice_mirror_overflows_total", "Times that the log for the receiver was full", mirror.overflows);
+  counter("sluice_mirror_held_total", "Writes that waited for the mirror before they went on", mirror.heldWrites);
 }
 
 /** The newest jobs are told of one by one; all are counted. */

@@ -30,6 +30,16 @@ export function bulkNotePath(name: string): string {
   return `${stateDirectory()}/${name}.bulk`;
 }
 
+/** What the source of a mirror knows of its receiver. */
+export function mirrorStatePath(name: string): string {
+  return `${stateDirectory()}/${name}.mirror`;
+}
+
+/** The key of this host, the certificate around it, and the keys of other hosts that it knows. */
+export function identityPath(file: "key.pem" | "certificate.pem" | "peers"): string {
+  return `${stateDirectory()}/identity/${file}`;
+}
+
 export function configPath(name: string): string {
   return `${configDirectory()}/${name}.toml`;
 }

@@ -9,7 +9,13 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { replaceFile, seal, unseal, type SealedFormat } from "../copy/sealed-text.ts";
-import { inStep, NO_GENERATIONS, type Generation, type Generations } from "../replication/generations.ts";
+import {
+  inStep,
+  NO_GENERATION,
+  NO_GENERATIONS,
+  type Generation,
+  type Generations,
+} from "../replication/generations.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
 const FORMAT: SealedFormat = {
@@ -75,10 +81,10 @@ export async function writeNote(path: string, note: ReceiverNote): Promise<void>
 }
 
 /**
- * What the data are of, when the last point that was committed came from a source of `last`. Null: what the data are is not known,
- * as of a log that is new, or has lost points.
+ * What the data are of, when the last closed point came from a source of `last`. None, or null: what the data are is not known, as
+ * of a log that is new, or has lost points, or of a first copy that is under way.
  */
 export function generationsOf({ generations: before, incoming }: ReceiverNote, last: Generation | null): Generations {
-  if (last === null) return NO_GENERATIONS;
+  if (last === null || last === NO_GENERATION) return NO_GENERATIONS;
   return incoming?.current === last ? inStep(incoming) : before;
 }

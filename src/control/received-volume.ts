@@ -168,7 +168,11 @@ export class ReceivedVolume implements AsyncDisposable {
     }
   }
 
-  #known(note: ReceiverNote, volumeBytes: number, { lastTransfer, lastPoint, lastGeneration }: Settled): Known {
+  #known(
+    note: ReceiverNote,
+    volumeBytes: number,
+    { lastTransfer, lastPoint, lastGeneration, logBytes }: Settled,
+  ): Known {
     return {
       mark: volumeMark(this.name),
       volumeBytes,
@@ -183,6 +187,7 @@ export class ReceivedVolume implements AsyncDisposable {
       lastPoint,
       // Known when the source is connected.
       granted: { transferBytes: 0, itemBytes: 0 },
+      logBytes,
     };
   }
 

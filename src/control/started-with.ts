@@ -3,7 +3,7 @@
  *
  * Invariant: a daemon that takes a device over serves the store that the device was made over, and no other: whoever uses
  * the device would find another's data under it. And it keeps the record as it was, whose limit the largest requests of the
- * device fit, and the store of its snapshots. So none of them is taken from the configuration then, which may have been edited since, but from here.
+ * device fit, the store of its snapshots, and whether it has a mirror. So none of them is taken from the configuration then, which may have been edited since, but from here.
  */
 import { renameSync, writeFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
@@ -17,6 +17,8 @@ export interface StartedWith {
   readonly record: { readonly path: string; readonly limitBytes: number } | null;
   /** Null for a volume without snapshots. */
   readonly snapshots: { readonly path: string } | null;
+  /** It had a mirror, whose log the largest requests of the device fit. */
+  readonly isMirrored: boolean;
 }
 
 /** To be called before the device starts. */

@@ -1,5 +1,6 @@
 /** What a daemon says of its volume: the answer of GET /v1/status, and what `sluice status --json` prints. */
 import type { CopyRow } from "./copy-status.ts";
+import type { MirrorStatus } from "./mirror-status.ts";
 import type { RecordStatus } from "./record-status.ts";
 import type { SnapshotStoreStatus } from "./snapshot-status.ts";
 import type { DeviceStatistics } from "../ublk/statistics.ts";
@@ -32,6 +33,8 @@ export interface VolumeStatus {
   readonly snapshots: SnapshotStoreStatus | null;
   /** Its copy jobs; null for a volume that can have none. */
   readonly copies: readonly CopyRow[] | null;
+  /** Its mirror; null for a volume that has none. */
+  readonly mirror: MirrorStatus | null;
   /** What is configured otherwise than it runs, and how to make it so. */
   readonly pending: readonly string[];
 }

@@ -53,6 +53,8 @@ export class Places {
   /** Flush period (modulo 2^16) in which a chunk was written last. */
   readonly #writtenIn: Uint16Array;
   #count = 0;
+  /** How often the remote has got what it was owed of a chunk. */
+  settled = 0;
   #epoch = 1;
   /** The period that is running, and the last one whose writes are durable. */
   #period = 1;
@@ -222,6 +224,7 @@ export class Places {
   endCopy(chunk: number, copied: boolean): void {
     const state = this.states[chunk] as number;
     this.states[chunk] = (state & ~STATE.COPYING) | (copied ? 0 : STATE.OWED);
+    if (copied) this.settled++;
   }
 
   /** Whether it is a member that came in as a prediction. */

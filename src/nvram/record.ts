@@ -29,8 +29,10 @@ export interface RecordStore {
 
 export interface RecordOptions extends PlacesOptions {
   readonly chunkBytes: number;
-  /** Members at most, beside those that are owed. */
+  /** Members at most. */
   readonly limitChunks: number;
+  /** Where all members are owed there may be more: a write never waits for the remote. Else it waits for room. */
+  readonly growsWithOwed?: boolean | undefined;
   readonly store: RecordStore;
   /** Where to count; counts of its own unless given. */
   readonly counts?: RecordCounts | undefined;
@@ -50,6 +52,9 @@ export class PredictiveRecord implements Proposals, Room {
   readonly #store: RecordStore;
   readonly #predictor: Predictor | null;
   readonly #eviction: Eviction;
+  readonly #growsWithOwed: boolean;
+  /** Nothing could be taken out when so much had been settled: it is not looked for again before more is. */
+  #fullAt = -1;
   /** Chunks of the update that is being put together or under way. */
   readonly #adding: Int32Array;
   #addingCount = 0;
@@ -70,6 +75,7 @@ export class PredictiveRecord implements Proposals, Room {
         ? null
         : (options.predictor?.(this.places) ?? new StreamPredictor(this.places, options.chunkBytes));
     this.#eviction = new Eviction(this.places);
+    this.#growsWithOwed = options.growsWithOwed ?? false;
     this.#adding = new Int32Array(this.limit);
     this.#epochChunks = Math.max(1, Math.floor(this.limit / EPOCHS_PER_TURNOVER));
   }
@@ -153,7 +159,7 @@ export class PredictiveRecord implements Proposals, Room {
   propose(chunk: number): boolean {
     if (this.places.isMember(chunk)) return true;
     if (this.#addingCount === this.#adding.length) return false;
-    if (this.places.count >= this.limit && !this.#evict()) return false;
+    if (this.places.count >= this.limit && !this.#tryEvict()) return false;
     this.#add(chunk, true);
     this.counts.add(COUNT.predicted);
     return true;
@@ -170,8 +176,19 @@ export class PredictiveRecord implements Proposals, Room {
   }
 
   #makeRoom(missing: number): boolean {
-    while (this.places.count + missing > this.limit) if (!this.#evict()) return false;
+    while (this.places.count + missing > this.limit) {
+      if (!this.#tryEvict()) return this.#growsWithOwed;
+    }
     return true;
+  }
+
+  /** As `#evict`. To find that none may go takes a look at every member: with all owed, not for each write anew. */
+  #tryEvict(): boolean {
+    const { settled } = this.places;
+    if (this.#growsWithOwed && this.#fullAt === settled) return false;
+    if (this.#evict()) return true;
+    this.#fullAt = settled;
+    return false;
   }
 
   /** Takes the coldest chunk out; false when none may go. */

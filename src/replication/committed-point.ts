@@ -5,9 +5,10 @@
  * Invariant: what a point consists of lies before its end, in so many records; older lists of the same number were given up.
  *
  *     0  4  incarnation of the source    16  8  moment of the source, ms since 1970     40  8  position where the tail
- *     4  4  last transfer of the point   24  8  generation of the source                        may go when it is applied
- *     8  4  number of its lists          32  8  number of the last closed point         48  4  link there
- *    12  4  1 closed, 2 open                    before it                                52  4  zero
+ *     4  4  last transfer of the point   24  8  generation of the last closed point,           may go when it is applied
+ *     8  4  number of its lists                 which it may be itself; 0 for none       48  4  link there
+ *    12  4  1 closed, 2 open             32  8  number of the last closed point          52  4  zero
+ *                                               before it
  *
  * All numbers are little-endian.
  */
@@ -28,6 +29,7 @@ export interface PointRecord {
   readonly lists: number;
   readonly isClosed: boolean;
   readonly createdMs: number;
+  /** Of the source of the last closed point, which it may be itself. */
   readonly generation: Generation;
   /** What the image was last exactly; 0 for nothing. */
   readonly lastClosed: number;

@@ -3,14 +3,15 @@
  *
  * Invariants. Frames leave in the order in which they are sent, each whole. The first fault, of the stream or of what is in
  * it, ends the connection, and is told once; nothing is given after that. Who hears nothing for as long as `silenceMs` takes
- * the connection for lost; so each side says something at least every third of that time.
+ * the connection for lost; so each side, once they have welcomed each other, says something before two thirds of that time are
+ * over.
  *
  * What is sent is not copied: it must stay as it is until the connection has ended, or the other side has acknowledged it.
  * Bounded by what the other side has granted, and by the small frames, of which there is one for something that came.
  */
 import type { Duplex } from "node:stream";
 import { crc32 } from "node:zlib";
-import { UblkError } from "../ublk/errors.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
 import { encodeHeader, FRAME, HEADER_BYTES, PAYLOAD_MAX, type FrameType } from "./frame.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { HANDSHAKE_PAYLOAD_MAX, reasonOf } from "./handshake.ts";
@@ -32,6 +33,8 @@ export class Connection {
   readonly #silenceMs: number;
   #sequence = 0;
   #hasEnded = false;
+  #hasFrames = false;
+  #isWelcomed = false;
   #hasHeard = true;
   #hasSaid = true;
   #silentTurns = 0;
@@ -48,14 +51,22 @@ export class Connection {
       this.#read(piece);
     });
     stream.on("error", (error: Error) => {
-      this.destroy(error);
+      // OpenSSL's words have several lines.
+      const [line = ""] = messageOf(error).split("\n");
+      this.#lose(`the connection failed: ${line}`);
     });
     stream.on("close", () => {
-      this.destroy(this.#cutWithin() ?? new UblkError("ELINK", "the connection was cut"));
+      this.#lose("the connection was cut");
     });
     stream.on("end", () => {
-      this.destroy(this.#cutWithin() ?? new UblkError("ELINK", "the other side has closed the connection"));
+      this.#lose("the other side has closed the connection");
     });
+    // What has ended before says nothing more.
+    if (stream.destroyed || stream.readableEnded) {
+      process.nextTick(() => {
+        this.#lose("the connection was cut");
+      });
+    }
     this.#timer = setInterval(() => {
       this.#watch();
     }, silenceMs / 3);
@@ -64,6 +75,7 @@ export class Connection {
   /** The other side has been welcomed, or has welcomed: it may send frames of any size. */
   acceptLargeFrames(): void {
     this.#reader.budgetBytes = PAYLOAD_MAX;
+    this.#isWelcomed = true;
   }
 
   #read(piece: Uint8Array): void {
@@ -71,8 +83,9 @@ export class Connection {
     this.#hasHeard = true;
     try {
       this.#reader.take(piece);
-      this.#events.onBatch?.();
+      if (!this.#isOver()) this.#events.onBatch?.();
     } catch (error) {
+      if (this.#isOver()) return;
       this.#say(FRAME.BYE, encodeReason(reasonOf(error)));
       this.#end(error instanceof Error ? error : new Error(String(error)), "after what was sent");
     }
@@ -80,6 +93,7 @@ export class Connection {
 
   #take(type: FrameType, payload: Uint8Array): void {
     if (this.#hasEnded) return;
+    this.#hasFrames = true;
     if (type === FRAME.PING) {
       const answer = new Uint8Array(PING_BYTES);
       encodePing(answer, decodePing(payload));
@@ -93,13 +107,22 @@ export class Connection {
     } else if (type !== FRAME.PONG) this.#events.onFrame(type, payload);
   }
 
-  #cutWithin(): Error | undefined {
+  /** Asked after somebody else was called, who may have ended it. */
+  #isOver(): boolean {
+    return this.#hasEnded;
+  }
+
+  /** The stream has ended, and nobody has said why. */
+  #lose(what: string): void {
+    if (this.#hasEnded) return;
+    let fault = new UblkError("ELINK", this.#hasFrames ? what : `${what} without a word: ${SAME_TRANSPORT}`);
     try {
       this.#reader.end();
-      return undefined;
     } catch (error) {
-      return error as Error;
+      // Cut within a frame.
+      fault = error as UblkError;
     }
+    this.destroy(fault);
   }
 
   /** Sends a frame whose payload lies in pieces. */
@@ -112,7 +135,8 @@ export class Connection {
     const header = new Uint8Array(HEADER_BYTES);
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checksum = pieces.reduce((sum, piece) => crc32(piece, sum), 0);
-    encodeHeader(header, { type, sequence: this.#sequence++, length, checksum });
+    encodeHeader(header, { type, sequence: this.#sequence, length, checksum });
+    this.#sequence++;
     this.#hasSaid = true;
     this.#stream.cork();
     this.#stream.write(header);
@@ -128,7 +152,8 @@ export class Connection {
       this.destroy(new UblkError("ELINK", `the other side was silent for ${this.#silenceMs / 1000} s`));
       return;
     }
-    if (!this.#hasSaid) {
+    // Before the welcome there is nothing to be said but HELLO and its answer.
+    if (this.#isWelcomed && !this.#hasSaid) {
       const ping = new Uint8Array(PING_BYTES);
       encodePing(ping, this.#sequence);
       this.send(FRAME.PING, ping);
@@ -161,12 +186,17 @@ export class Connection {
     if (when === "at once") this.#stream.destroy();
     else this.#stream.end();
     // A side that never closes its half does not keep this one.
-    setTimeout(() => {
+    const patience = setTimeout(() => {
       this.#stream.destroy();
     }, this.#silenceMs).unref();
+    this.#stream.once("close", () => {
+      clearTimeout(patience);
+    });
     this.#events.onEnd(error);
   }
 }
 
 /** The code of a BYE that ends a connection because there is nothing more to be said. */
 const PEACE = "EPEACE";
+/** Who takes no frames of clear bytes, or none in TLS, mostly closes and says nothing. */
+const SAME_TRANSPORT = 'both sides have to name the same transport, "tls" or "clear"';

@@ -6,6 +6,7 @@
  */
 import { dataSectorsIn } from "../targets/mirror/transfer.ts";
 import { decodePointRecord } from "./committed-point.ts";
+import { NO_GENERATION } from "./generations.ts";
 import type { FoundRecord, LogFinder } from "./log-recovery.ts";
 import type { LastPoints } from "./log-superblock.ts";
 import type { CommittedPoint, ReceiverState } from "./receiver.ts";
@@ -53,6 +54,7 @@ export class FoundLog implements LogFinder {
       committed: this.#points.filter(({ point }) => point > applied),
       lastPoint: Math.max(committed, this.#points.at(-1)?.point ?? 0),
       lastClosed: isAt ? last.point : (before?.lastClosed ?? 0),
+      lastGeneration: this.#points.at(-1)?.generation ?? NO_GENERATION,
     };
   }
 }

@@ -9,7 +9,15 @@
  */
 import { crc32 } from "node:zlib";
 import { messageOf, UblkError } from "../ublk/errors.ts";
-import { decodeHeader, type FrameHeader, type FrameType, HEADER_BYTES, PAYLOAD_MAX } from "./frame.ts";
+import {
+  checkMagic,
+  decodeHeader,
+  type FrameHeader,
+  type FrameType,
+  HEADER_BYTES,
+  MAGIC_BYTES,
+  PAYLOAD_MAX,
+} from "./frame.ts";
 
 export type OnFrame = (type: FrameType, payload: Uint8Array) => void;
 
@@ -73,6 +81,8 @@ export class FrameReader {
     const part = piece.subarray(at, at + HEADER_BYTES - this.#headerFilled);
     this.#headerBytes.set(part, this.#headerFilled);
     this.#headerFilled += part.length;
+    // Whoever speaks something else may say less than a header, and wait.
+    if (this.#headerFilled >= MAGIC_BYTES) this.#check(() => checkMagic(this.#headerBytes, 0));
     if (this.#headerFilled === HEADER_BYTES) {
       this.#headerFilled = 0;
       this.#begin(this.#headerBytes, 0);
@@ -81,7 +91,7 @@ export class FrameReader {
   }
 
   #begin(bytes: Uint8Array, at: number): void {
-    const header = this.#decode(bytes, at);
+    const header = this.#check(() => decodeHeader(bytes, at));
     if (header.sequence !== this.#sequence) {
       throw this.#fault(`it is frame ${header.sequence}: frames are missing, doubled or out of order`);
     }
@@ -92,9 +102,9 @@ export class FrameReader {
     else this.#header = header;
   }
 
-  #decode(bytes: Uint8Array, at: number): FrameHeader {
+  #check<T>(check: () => T): T {
     try {
-      return decodeHeader(bytes, at);
+      return check();
     } catch (error) {
       throw this.#fault(messageOf(error), error);
     }

@@ -19,6 +19,8 @@ import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 /** Of the layout of frames. What is in them has a version of its own, which the first frame of a connection tells. */
 export const FRAME_VERSION = 1;
 export const HEADER_BYTES = 32;
+/** So many bytes tell whether it is one. */
+export const MAGIC_BYTES = 4;
 /** No payload is longer. */
 export const PAYLOAD_MAX = 4 * 2 ** 20;
 
@@ -53,6 +55,8 @@ const AT = {
   zero: 24,
   headerChecksum: 28,
 } as const;
+/** How a record of TLS begins: one of four types, and 3 as the first part of its version. */
+const TLS_RECORD = { firstType: 0x14, lastType: 0x17, version: 3 } as const;
 const TYPES: ReadonlySet<number> = new Set(Object.values(FRAME));
 
 export interface FrameHeader {
@@ -88,15 +92,25 @@ export function sealFrame(into: Uint8Array, type: FrameType, sequence: number): 
   encodeHeader(into, { type, sequence, length: payload.length, checksum: crc32(payload) });
 }
 
+/** Throws EPROTOCOL where the four bytes of `bytes` from `at` on are not how a frame begins. */
+export function checkMagic(bytes: Uint8Array, at: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, MAGIC_BYTES);
+  if (view.getUint32(AT.magic, true) === MAGIC) return;
+  const type = view.getUint8(0);
+  const isTls = type >= TLS_RECORD.firstType && type <= TLS_RECORD.lastType && view.getUint8(1) === TLS_RECORD.version;
+  const who = isTls
+    ? 'the other side speaks TLS, and this one transport = "clear"'
+    : "the other side is no sluice, or bytes were lost";
+  throw new UblkError("EPROTOCOL", `no frame begins here: ${who}`);
+}
+
 /**
  * What the 32 bytes of `bytes` from `at` on say as a header. Throws EPROTOCOL where they are none, are damaged, or say what
  * cannot be; EVERSION for another layout. The length is one that a frame may have.
  */
 export function decodeHeader(bytes: Uint8Array, at: number): FrameHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_BYTES);
-  if (view.getUint32(AT.magic, true) !== MAGIC) {
-    throw new UblkError("EPROTOCOL", "no frame begins here: the other side is no sluice, or bytes were lost");
-  }
+  checkMagic(bytes, at);
   if (view.getUint32(AT.headerChecksum, true) !== crc32c(bytes, at, at + AT.headerChecksum)) {
     throw new UblkError("EPROTOCOL", "its header is damaged");
   }

@@ -66,6 +66,15 @@ export function wentAlone(mine: Generations, fresh: Generation): Generations {
   return mine.offered === mine.current ? { ...mine, current: fresh } : mine;
 }
 
+/**
+ * This side was written to, and no record tells where: whatever the other side has, all of it has to be copied there. `fresh` was
+ * never used.
+ */
+export function wentUnrecorded(mine: Generations, fresh: Generation): Generations {
+  const history = [mine.offered, mine.bitmap].reduce(pushed, mine.history);
+  return { ...NO_GENERATIONS, current: fresh, history: pushed(history, mine.current) };
+}
+
 /** What the source has when the other side, which was away, has answered: what it did not know of it, it knows now. */
 export function met(mine: Generations, theirs: Generations): Generations {
   if (theirs.current === mine.current) return inStep(mine);

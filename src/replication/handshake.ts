@@ -5,7 +5,7 @@
  * Invariant: a receiver takes data of a volume only from a source that speaks as it does, of the same volume, that was not
  * heard before, and that has all that the receiver has. Whatever else it is, nothing is changed on either side.
  */
-import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/mirror-target.ts";
+import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { type Generations, NO_GENERATION, relationOf } from "./generations.ts";
 import type { Granted, Reason } from "./messages.ts";
@@ -15,7 +15,7 @@ import { getTransferId, isBefore, setTransferId, type TransferId } from "./trans
 /** Of what the frames say, and when. It is refused as a whole: both sides have to have the same. */
 export const PROTOCOL_VERSION = 1;
 export const HELLO_BYTES = 160;
-export const WELCOME_BYTES = 80;
+export const WELCOME_BYTES = 88;
 /** Enough for any frame before WELCOME. */
 export const HANDSHAKE_PAYLOAD_MAX = 4096;
 
@@ -40,7 +40,15 @@ const AT = {
   generations: 56,
   name: 56 + GENERATIONS_BYTES,
 } as const;
-const WELCOME_AT = { version: 0, wants: 4, lastTransfer: 8, lastPoint: 16, granted: 24, generations: 40 } as const;
+const WELCOME_AT = {
+  version: 0,
+  wants: 4,
+  lastTransfer: 8,
+  lastPoint: 16,
+  granted: 24,
+  logBytes: 40,
+  generations: 48,
+} as const;
 // eslint-disable-next-line no-control-regex
 const NAME = /^[^\u0000-\u001f\u007f-\u009f]+$/;
 
@@ -80,8 +88,10 @@ export interface Welcome {
   readonly lastTransfer: TransferId;
   /** The last point that it has committed; 0 for none. */
   readonly lastPoint: number;
-  /** As in an ACK: what it takes to begin with. No point has more items than that. */
+  /** As in an ACK: what it takes to begin with. */
   readonly granted: Granted;
+  /** What its log has room for. Of that, the transfers of a point have 3/8 at most, and its items 1/4. */
+  readonly logBytes: number;
   readonly generations: Generations;
 }
 
@@ -103,6 +113,7 @@ export interface Known {
   readonly lastTransfer: TransferId;
   readonly lastPoint: number;
   readonly granted: Granted;
+  readonly logBytes: number;
 }
 
 export type Judgement =
@@ -158,6 +169,7 @@ export function encodeWelcome(welcome: Welcome): Uint8Array {
   setSafeNumber(view, WELCOME_AT.lastPoint, welcome.lastPoint);
   setSafeNumber(view, WELCOME_AT.granted, welcome.granted.transferBytes);
   setSafeNumber(view, WELCOME_AT.granted + 8, welcome.granted.itemBytes);
+  setSafeNumber(view, WELCOME_AT.logBytes, welcome.logBytes);
   setGenerations(view, WELCOME_AT.generations, welcome.generations);
   return bytes;
 }
@@ -173,6 +185,7 @@ export function decodeWelcome(payload: Uint8Array): Welcome {
       transferBytes: getSafeNumber(view, WELCOME_AT.granted),
       itemBytes: getSafeNumber(view, WELCOME_AT.granted + 8),
     },
+    logBytes: getSafeNumber(view, WELCOME_AT.logBytes),
     generations: getGenerations(view, WELCOME_AT.generations),
   };
 }
@@ -184,9 +197,9 @@ export function judge(hello: Hello, known: Known | undefined): Judgement {
   }
   const reason = faultOf(hello, known);
   if (reason !== undefined) return { kind: "refused", reason };
-  const { lastTransfer, lastPoint, granted, generations } = known;
+  const { lastTransfer, lastPoint, granted, logBytes, generations } = known;
   const wants = wantsOf(hello, known);
-  return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, granted, generations } };
+  return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, granted, logBytes, generations } };
 }
 
 /** The words for a HELLO that cannot be read, or for whatever else ends a connection. */

@@ -127,7 +127,12 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
     applier,
     log,
     cow,
-    settled: () => ({ lastTransfer: receiver.last, lastPoint: receiver.lastPoint, lastGeneration }),
+    settled: () => ({
+      lastTransfer: receiver.last,
+      lastPoint: receiver.lastPoint,
+      lastGeneration,
+      logBytes: logGeometry.ringBytes,
+    }),
     status: () => {
       const { holding, freeSlots } = counts.read();
       const points = kept.all.map(({ name, createdMs, state: found }): KeptPoint => ({

@@ -71,8 +71,10 @@ export type ReceiveReport =
 export interface Settled {
   readonly lastTransfer: TransferId;
   readonly lastPoint: number;
-  /** Of the source that the last point came from. Null where the log does not tell: then nobody knows what the image is. */
+  /** Of the source that the last closed point came from. Null where the log does not tell: then nobody knows what the image is. */
   readonly lastGeneration: Generation | null;
+  /** What the log has room for. */
+  readonly logBytes: number;
 }
 
 /** A closed point. */

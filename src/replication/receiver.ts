@@ -72,6 +72,8 @@ export interface ReceiverState {
   readonly lastPoint: number;
   /** The last closed point that the image was brought to, or is being brought away from; 0 for none. */
   readonly lastClosed: number;
+  /** Of the source that the last closed point came from, applied or not. */
+  readonly lastGeneration: Generation;
 }
 
 /** A point whose list is being received. */
@@ -86,7 +88,7 @@ interface Building {
 interface Connection {
   readonly send: SendFrame;
   readonly incarnation: number;
-  /** Of the source, with each point that it commits. */
+  /** Of the source, with each closed point that it commits. */
   readonly generation: Generation;
 }
 
@@ -97,6 +99,7 @@ export class Receiver {
   #durable: TransferId;
   #lastPoint: number;
   #lastClosed: number;
+  #lastGeneration: Generation;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
   #isApplying = false;
@@ -111,12 +114,13 @@ export class Receiver {
   whenFailed: (result: number) => void = () => undefined;
   #isFailed = false;
 
-  constructor(parts: ReceiverParts, { last, committed, lastPoint, lastClosed }: ReceiverState) {
+  constructor(parts: ReceiverParts, { last, committed, lastPoint, lastClosed, lastGeneration }: ReceiverState) {
     this.#parts = parts;
     this.#received = last;
     this.#durable = last;
     this.#lastPoint = lastPoint;
     this.#lastClosed = lastClosed;
+    this.#lastGeneration = lastGeneration;
     this.#committed = [...committed];
     this.#applyNext();
   }
@@ -307,8 +311,11 @@ export class Receiver {
     const { begin, tail, records, isWhole } = building;
     const { cut, createdMs } = begin;
     const isClosed = begin.isClosed && isWhole;
+    // With open points the image is on its way, and nobody knows where: what is here is of the last closed one.
+    if (isClosed) this.#lastGeneration = generation;
     const lastClosed = this.#committed.reduce((last, each) => (each.isClosed ? each.point : last), this.#lastClosed);
-    const record = { cut, lists: records.length, isClosed, createdMs, generation, lastClosed, tail };
+    const of = { generation: this.#lastGeneration, lastClosed };
+    const record = { cut, lists: records.length, isClosed, createdMs, ...of, tail };
     appended(this.#parts.log.appendPointEnd(point, encodePointRecord(record)));
     this.#parts.log.sync((result) => {
       if (result < 0) this.#fail(result);

@@ -9,10 +9,12 @@
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
 import { planPoint } from "./point-plan.ts";
+import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import type { ChunkRun } from "../targets/mirror/owed-chunks.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
-import type { TransferReader } from "../targets/mirror/transfer-ring.ts";
+import { POINT_READ_BYTES } from "../targets/mirror/mirror-target.ts";
+import type { ClosedTransfer, TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Welcome } from "./handshake.ts";
 import {
@@ -35,6 +37,7 @@ import {
   type BlockGeometry,
   type PointRun,
 } from "./point-items.ts";
+import { limitsFor, type SourceLimits } from "./source-limits.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
 
 const NUMBERS = 2 ** 32;
@@ -51,11 +54,15 @@ export interface SourceCut {
 
 /** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
 export interface SourceVolume {
-  /** Logs anew: all that is owed is copied. `ready` is told the first transfer of what is logged now. */
-  restart(ready: (firstTransfer: number) => void): void;
+  /**
+   * Logs anew: all that is owed is copied; `isFull`: all that there is. Of a point, `partialsMax` blocks may have to travel.
+   * `ready` is told the first transfer of what is logged now.
+   */
+  restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void;
   /** The receiver has transfers before these in memory, and durably. */
   acknowledged(received: number, durable: number): void;
-  cut(done: (cut: SourceCut) => void): void;
+  /** At most `copyChunks` chunks are to be copied with the point. */
+  cut(copyChunks: number, done: (cut: SourceCut) => void): void;
   /** Reads what the store has there; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
   /** These blocks have been read for the point that was cut. */
@@ -64,7 +71,7 @@ export interface SourceVolume {
    * The point is committed, with what was copied for it; or it never will be, and is given back. It is closed, and what the
    * remote was owed is settled, or it has not become so.
    */
-  endPoint(isCommitted: boolean, isClosed: boolean, copies: readonly ChunkRun[]): void;
+  endPoint(isCommitted: boolean, isClosed: boolean): void;
   /** The remote lacks what it was told that it has there, in sectors. */
   lacks(sector: number, sectors: number): void;
 }
@@ -75,7 +82,25 @@ export interface SenderParts {
   readonly incarnation: number;
   readonly geometry: BlockGeometry;
   readonly chunkSectors: number;
+  /** The source's own log. */
+  readonly ringSize: TransferRingSize;
   readonly nowMs: () => number;
+}
+
+/** Whoever wants to know. */
+export interface SenderEvents {
+  /** What is logged now is what the receiver gets: a write is there when it is acknowledged. */
+  ready(): void;
+  /** The receiver has committed a point. */
+  committed(point: CommittedPoint): void;
+}
+
+/** Of a point that the receiver has. */
+export interface CommittedPoint {
+  readonly point: number;
+  /** The moment that it shows, where it is closed, in milliseconds since 1970. */
+  readonly createdMs: number;
+  readonly isClosed: boolean;
 }
 
 /** Sends a frame whose payload lies in pieces. */
@@ -84,6 +109,7 @@ export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => 
 /** A point on its way. */
 interface Point {
   readonly number: number;
+  readonly createdMs: number;
   readonly cut: SourceCut;
   readonly runs: Generator<PointRun, void, undefined>;
   /** Of the frame that is being filled. */
@@ -103,12 +129,13 @@ interface Point {
 /** In one frame of items: small enough that others get their turn. */
 const RUNS_PER_FRAME = RUNS_MAX / 4;
 const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
-/** Read at once for a point. */
-const READ_BYTES = 64 * 1024;
 
 export class Sender {
   readonly #parts: SenderParts;
+  readonly #events: SenderEvents;
   readonly #dataBlocks: number;
+  readonly #copyShare = new CopyShare();
+  #limits: SourceLimits = { aheadBytes: 0, partialsMax: 0, copyBytesMax: 0 };
   #send: SendPieces | undefined;
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
   #used = { transferBytes: 0, itemBytes: 0 };
@@ -120,9 +147,15 @@ export class Sender {
   #beforeBase: TransferId = NO_TRANSFER;
   /** Transfers before this one belong to points that are committed. */
   #since = 0;
+  /** Transfers before this one belong to points that were cut; and what those behind it that were sent count as. */
+  #cutEnd = 0;
+  #ahead = 0;
+  /** All of the volume is being copied, from this point on; 0 while it is not. */
+  #fullFrom = 0;
   /** What is logged now is what the receiver gets. */
   #isReady = false;
   #isCutting = false;
+  #askedMs = 0;
   #point: Point | undefined;
   #lastPoint = 0;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
@@ -130,15 +163,40 @@ export class Sender {
   /** Grows with each connection and its end, so that what was begun in an earlier one is known. */
   #connections = 0;
 
-  constructor(parts: SenderParts) {
+  constructor(parts: SenderParts, events: SenderEvents) {
     this.#parts = parts;
-    this.#dataBlocks = Math.max(1, Math.floor(READ_BYTES / (parts.geometry.blockSectors * SECTOR_BYTES)));
+    this.#events = events;
+    this.#dataBlocks = Math.max(1, Math.floor(POINT_READ_BYTES / this.#blockBytes));
   }
 
-  /** Begins with a receiver that has welcomed this source. */
+  get #blockBytes(): number {
+    return this.#parts.geometry.blockSectors * SECTOR_BYTES;
+  }
+
+  get #chunkBytes(): number {
+    return this.#parts.chunkSectors * SECTOR_BYTES;
+  }
+
+  /** A point is on its way, or is being cut. */
+  get isBusy(): boolean {
+    return this.#isCutting || this.#point !== undefined;
+  }
+
+  /** The first point that can show what was written before now. */
+  get nextPoint(): number {
+    return this.#lastPoint + (this.#isCutting ? 2 : 1);
+  }
+
+  /** So much was logged since the last cut that the next point is wanted at once. */
+  get isFilling(): boolean {
+    return this.#ahead > this.#limits.aheadBytes / 2;
+  }
+
+  /** Begins with a receiver that has welcomed this source. Throws ESIZE where its log is too small for this one. */
   connect(welcome: Welcome, send: SendPieces): void {
-    const { ring, incarnation } = this.#parts;
-    const { lastTransfer, lastPoint, granted } = welcome;
+    const { ring, incarnation, ringSize } = this.#parts;
+    const { lastTransfer, lastPoint, granted, logBytes } = welcome;
+    this.#limits = limitsFor(logBytes, ringSize, this.#blockBytes, this.#chunkBytes);
     this.#send = send;
     this.#connections++;
     this.#overtaken.clear();
@@ -149,29 +207,38 @@ export class Sender {
     if (isCommitted) this.#since = this.#point?.cut.endTransfer ?? this.#since;
     this.#endPoint(isCommitted);
     this.#lastPoint = Math.max(this.#lastPoint, lastPoint);
+    // What was copied to it before the connection was lost is there: it goes on.
+    const isFull = welcome.wants === "full" && (this.#fullFrom === 0 || lastPoint < this.#fullFrom);
+    if (isFull) this.#fullFrom = this.#lastPoint + 1;
     const next = (lastTransfer.counter + 1) % NUMBERS;
     const goesOn =
       this.#isReady && lastTransfer.incarnation === incarnation && ring.ageOf(next) <= ring.ageOf(ring.end);
-    if (welcome.wants === "resume" && goesOn) {
+    if (welcome.wants !== "recorded" && !isFull && goesOn) {
+      // What is sent again counts once.
+      this.#ahead -= this.#chargeOf(isBefore(next, this.#cutEnd) ? this.#cutEnd : next, this.#next);
       this.#next = next;
+      this.#events.ready();
       this.pump();
-    } else this.#restart();
+    } else this.#restart(isFull);
   }
 
-  #restart(): void {
+  #restart(isFull: boolean): void {
     this.#isReady = false;
     if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
     this.#point = undefined;
     this.#isCutting = false;
     const connection = this.#connections;
-    this.#parts.volume.restart((firstTransfer) => {
+    this.#parts.volume.restart(isFull, this.#limits.partialsMax, (firstTransfer) => {
       this.#next = firstTransfer;
       this.#base = firstTransfer;
       this.#since = firstTransfer;
+      this.#cutEnd = firstTransfer;
+      this.#ahead = 0;
       this.#beforeBase = this.#lastSent;
       this.#parts.ring.release(firstTransfer);
       this.#isReady = true;
       if (connection !== this.#connections) return;
+      this.#events.ready();
       // What an earlier log has left at the receiver goes with the first point.
       this.cut();
     });
@@ -184,7 +251,7 @@ export class Sender {
 
   /** The log has overflowed: it begins anew. */
   overflowed(): void {
-    if (this.#send !== undefined) this.#restart();
+    if (this.#send !== undefined) this.#restart(false);
     else this.#isReady = false;
   }
 
@@ -192,19 +259,33 @@ export class Sender {
   cut(): void {
     if (!this.#isReady || this.#isCutting || this.#point !== undefined || this.#send === undefined) return;
     this.#isCutting = true;
+    this.#askedMs = this.#parts.nowMs();
     const connection = this.#connections;
-    this.#parts.volume.cut((cut) => {
+    const copyBytes = this.#copyShare.bytes(this.#limits.copyBytesMax);
+    this.#parts.volume.cut(Math.max(1, Math.floor(copyBytes / this.#chunkBytes)), (cut) => {
       if (!this.#isCutting) return;
       this.#isCutting = false;
       this.#point = this.#newPoint(cut);
+      this.#cutEnd = cut.endTransfer;
+      this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
       if (connection === this.#connections) this.pump();
       else this.#endPoint(false);
     });
   }
 
+  /** Of those from `first` to before `end` that are in the log here still. */
+  #chargeOf(first: number, end: number): number {
+    let charge = 0;
+    for (let number = first; isBefore(number, end); number = (number + 1) % NUMBERS) {
+      if (this.#parts.ring.has(number)) charge += chargeOfTransfer(this.#parts.ring.take(number));
+    }
+    return charge;
+  }
+
   #newPoint(cut: SourceCut): Point {
     return {
       number: ++this.#lastPoint,
+      createdMs: this.#askedMs,
       cut,
       runs: this.#runsOf(cut),
       items: [],
@@ -241,19 +322,21 @@ export class Sender {
     this.#sendTransfers(this.#send);
     const point = this.#point;
     if (point === undefined || point.hasEnded) return;
-    // Numbers go round: what counts is how far apart they are.
-    const hasSentAll = ((this.#next - point.cut.endTransfer) | 0) >= 0;
-    if (hasSentAll) this.#sendPoint(this.#send, point);
+    if (!isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
   }
 
   #sendTransfers(send: SendPieces): void {
     const { ring } = this.#parts;
     while (ring.has(this.#next)) {
-      const { table, pieces } = ring.take(this.#next);
-      const charge = chargeOf(pieces.reduce((sum, { length }) => sum + length, table.length));
+      const transfer = ring.take(this.#next);
+      const charge = chargeOfTransfer(transfer);
       if (this.#used.transferBytes + charge > this.#granted.transferBytes) return;
+      const isOfNext = !isBefore(this.#next, this.#cutEnd);
+      // A point that has begun goes out whole; of the next one only so much that it has room as well.
+      if (isOfNext && this.#ahead + charge > this.#limits.aheadBytes) return;
+      if (isOfNext) this.#ahead += charge;
       this.#used.transferBytes += charge;
-      send(FRAME.TRANSFER, table, ...pieces);
+      send(FRAME.TRANSFER, transfer.table, ...transfer.pieces);
       this.#lastSent = { incarnation: this.#parts.incarnation, counter: this.#next };
       this.#next = (this.#next + 1) % NUMBERS;
     }
@@ -271,12 +354,12 @@ export class Sender {
   }
 
   #begin(send: SendPieces, point: Point): void {
-    const { incarnation, nowMs } = this.#parts;
+    const { incarnation } = this.#parts;
     const { endTransfer, isClosed } = point.cut;
     const isLogged = endTransfer !== this.#base;
     const cut = isLogged ? { incarnation, counter: (endTransfer - 1 + NUMBERS) % NUMBERS } : this.#beforeBase;
     const payload = new Uint8Array(POINT_BEGIN_BYTES);
-    encodePointBegin(payload, { point: point.number, cut, createdMs: nowMs(), isClosed });
+    encodePointBegin(payload, { point: point.number, cut, createdMs: point.createdMs, isClosed });
     point.hasBegun = true;
     send(FRAME.POINT_BEGIN, payload);
   }
@@ -378,8 +461,14 @@ export class Sender {
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
     }
-    this.#since = this.#point.cut.endTransfer;
+    const { cut, createdMs, isLacking } = this.#point;
+    const isClosed = cut.isClosed && !isLacking;
+    this.#since = cut.endTransfer;
+    const copied = cut.copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
+    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - createdMs);
+    if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
+    this.#events.committed({ point: number, createdMs, isClosed });
     this.pump();
   }
 
@@ -387,6 +476,15 @@ export class Sender {
     const point = this.#point;
     if (point === undefined) return;
     this.#point = undefined;
-    this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking, point.cut.copies);
+    this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
   }
+}
+
+/** Numbers go round: what counts is how far apart they are. */
+function isBefore(number: number, other: number): boolean {
+  return ((number - other) | 0) < 0;
+}
+
+function chargeOfTransfer({ table, pieces }: ClosedTransfer): number {
+  return chargeOf(pieces.reduce((sum, { length }) => sum + length, table.length));
 }

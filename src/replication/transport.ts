@@ -1,5 +1,5 @@
 /** How source and receiver of a mirror reach each other: a stream of bytes in order, of a kind that both sides have named. */
-import { connect, createServer, type Server } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 /** Where a receiver listens. */
@@ -12,7 +12,10 @@ export interface Address {
 export type Peer = string | null;
 
 export interface Transport {
-  /** Resolves with a stream that is ready to be written to. `signal` ends the attempt. */
+  /**
+   * Resolves with a stream that is ready to be written to, once both sides know each other as far as the transport can tell.
+   * `signal` ends the attempt.
+   */
   connect(address: Address, signal: AbortSignal): Promise<Duplex>;
   /** Resolves when connections are taken. What fails before a stream is ready goes to `onRefused`. */
   listen(
@@ -20,6 +23,11 @@ export interface Transport {
     onConnection: (stream: Duplex, peer: Peer, from: string) => void,
     onRefused: (error: Error, from: string) => void,
   ): Promise<Server>;
+}
+
+/** The other end of a socket, for messages. */
+export function addressOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress ?? "?"}:${remotePort ?? "?"}`;
 }
 
 /** Bytes as they are, for links that are trusted or tunnelled. */
@@ -36,7 +44,7 @@ export const clearTransport: Transport = {
   listen: (address, onConnection) =>
     new Promise((resolve, reject) => {
       const server = createServer({ noDelay: true }, (socket) => {
-        onConnection(socket, null, `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`);
+        onConnection(socket, null, addressOf(socket));
       });
       server.once("error", reject);
       server.listen(address, () => {

@@ -11,6 +11,8 @@ import { RecordTarget } from "./record.ts";
 export interface RecordSetup {
   readonly place: RecordPlace;
   readonly limitChunks: number;
+  /** RecordOptions.growsWithOwed. */
+  readonly growsWithOwed?: boolean | undefined;
   /** Where the states of chunks are kept; private unless given. */
   readonly states?: SharedArrayBuffer | undefined;
   /** Where to count (RecordCounts); private unless given. */
@@ -29,21 +31,27 @@ export function belowRecord<T extends TargetContext>(context: T): T {
   return { ...context, depth: context.depth + 1 };
 }
 
-/** `next` has been opened with `belowRecord(context)`. */
+/** What is below a record, and who copies what it owes to the remote. */
+export interface BelowRecord {
+  readonly drain: Drain;
+  readonly next: Target;
+}
+
+/** What `openBelow` gives has been opened with `belowRecord(context)`. */
 export function openRecord(
   setup: RecordSetup,
   persistence: Persistence,
-  drainOf: (record: PredictiveRecord) => Drain,
-  next: Target,
+  openBelow: (record: PredictiveRecord) => BelowRecord,
   context: TargetContext,
 ): OpenRecord {
-  const { place, limitChunks, states, counts } = setup;
+  const { place, limitChunks, growsWithOwed, states, counts } = setup;
   const store = new PersistentRecordStore(persistence, place.chunks, place.salt);
   const { chunks, chunkBytes } = place;
   const record = new PredictiveRecord({
     chunks,
     chunkBytes,
     limitChunks,
+    growsWithOwed,
     states,
     counts: new RecordCounts(counts),
     store,
@@ -52,7 +60,7 @@ export function openRecord(
     record.restore(chunk);
   });
   if (damagedLines > 0) record.repair();
-  const drain = drainOf(record);
+  const { drain, next } = openBelow(record);
   drain.begin();
   const target = new RecordTarget(record, drain, chunkBytes, next, context);
   return { target, record, damagedLines };

@@ -4,6 +4,7 @@ import { DaxPersistence } from "../nvram/dax-persistence.ts";
 import { StandInDrain } from "../nvram/drain.ts";
 import { FilePersistence, PAGE_BYTES } from "../nvram/file-persistence.ts";
 import type { Persistence } from "../nvram/persistence.ts";
+import type { PredictiveRecord } from "../nvram/record.ts";
 import { UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
@@ -24,7 +25,13 @@ import { ErrorTarget, type ErrorOptions } from "./error.ts";
 import { FileTarget, type FileOptions } from "./file.ts";
 import { MemoryTarget, type MemoryOptions } from "./memory.ts";
 import { NullTarget } from "./null.ts";
-import { belowRecord, openRecord, type RecordSetup } from "./open-record.ts";
+import { MirrorNumbers, dirtyHalves, type MirrorMemory } from "./mirror/mirror-memory.ts";
+import { MirrorServer, type LinkAttachment } from "./mirror/mirror-server.ts";
+import { belowMirror, MirrorTarget } from "./mirror/mirror-target.ts";
+import { OwedChunks } from "./mirror/owed-chunks.ts";
+import { SECTOR_BYTES } from "./mirror/transfer.ts";
+import { TransferWriter } from "./mirror/transfer-ring.ts";
+import { belowRecord, openRecord, type BelowRecord, type RecordSetup } from "./open-record.ts";
 import { TraceTarget, type TraceOptions } from "./trace.ts";
 
 export type BottomOptions =
@@ -59,8 +66,10 @@ export interface CowStackOptions {
 
 export interface StackOptions {
   readonly bottom: BottomOptions;
-  /** Over the bottom, below copy-on-write. */
+  /** Below copy-on-write. */
   readonly record: RecordOptions | null;
+  /** Between the bottom and the record, which it needs. */
+  readonly mirror: MirrorMemory | null;
   /** Below the filters. */
   readonly cow: CowStackOptions | null;
   /** Outermost, nearest to the host, first. */
@@ -70,13 +79,27 @@ export interface StackOptions {
 /** The entry that a queue calls (TargetModule of ublk-ts). */
 export function openTarget(options: StackOptions, context: QueueContext): Target {
   const { cow, filters } = options;
-  if (cow === null) return withFilters(filters, openStored(options, context), context);
-  const target = openCopying(options, cow, context);
+  if (cow === null) {
+    const { target, mirror } = openStored(options, context);
+    const top = withFilters(filters, target, context);
+    if (mirror !== undefined) top.obey = (order, answer) => attachLink(mirror, order as LinkAttachment, answer);
+    return top;
+  }
+  const { target, mirror } = openCopying(options, cow, context);
   const views = new ViewServers(target.reader, context);
   const top = withFilters(filters, target, context);
   // Orders go past the filters, which know of requests alone.
-  top.obey = (order, answer) => obeyCow(target, views, order as CowOrder, answer);
+  top.obey = (order, answer) => {
+    const given = order as CowOrder | LinkAttachment;
+    if (given.kind !== "link") obeyCow(target, views, given, answer);
+    else if (mirror !== undefined) attachLink(mirror, given, answer);
+  };
   return top;
+}
+
+function attachLink(mirror: MirrorServer, link: LinkAttachment, answer: (answer: unknown) => void): void {
+  mirror.attach(link);
+  answer({});
 }
 
 function withFilters(filters: readonly FilterOptions[], bottom: Target, context: QueueContext): Target {
@@ -84,9 +107,13 @@ function withFilters(filters: readonly FilterOptions[], bottom: Target, context:
 }
 
 /** Copy-on-write, and all that lies below it. */
-export function openCopying(options: StackOptions, cow: CowStackOptions, context: QueueContext): CowTarget {
+export function openCopying(
+  options: StackOptions,
+  cow: CowStackOptions,
+  context: QueueContext,
+): { target: CowTarget; mirror: MirrorServer | undefined } {
   const tuning = tuningFor(cow.blockBytes);
-  const next = openStored(options, belowCow(context, tuning));
+  const { target: next, mirror } = openStored(options, belowCow(context, tuning));
   const file = new ByteFile(cow.plainFd);
   const setup = {
     file: context.useFile(cow.fd),
@@ -96,19 +123,44 @@ export function openCopying(options: StackOptions, cow: CowStackOptions, context
     lossNote: new FileLossNote(cow.lossNotePath, readSuperblock(file).salt),
     counts: new CowCounts(cow.counts),
   };
-  return openCow(file, cow.owner, setup, next, context);
+  return { target: openCow(file, cow.owner, setup, next, context), mirror };
 }
 
-/** The bottom, with its record. */
-function openStored(options: StackOptions, context: QueueContext): Target {
+interface Stored {
+  readonly target: Target;
+  readonly mirror: MirrorServer | undefined;
+}
+
+/** The bottom, with its record and its mirror. */
+function openStored(options: StackOptions, context: QueueContext): Stored {
   const { record } = options;
-  return record === null ? openBottom(options, context) : openRecorded(record, options, context);
+  return record === null
+    ? { target: openBottom(options, context), mirror: undefined }
+    : openRecorded(record, options, context);
 }
 
-function openRecorded(record: RecordOptions, options: StackOptions, context: QueueContext): Target {
-  const bottom = openBottom(options, belowRecord(context));
+function openRecorded(record: RecordOptions, options: StackOptions, context: QueueContext): Stored {
   const persistence = record.isPersistentMemory ? mapRecord(record, context) : writeRecord(record, context);
-  return openRecord(record, persistence, ({ places }) => new StandInDrain(places), bottom, context).target;
+  const { mirror: memory } = options;
+  const below = belowRecord(context);
+  let mirror: MirrorServer | undefined;
+  const openBelow = ({ places }: PredictiveRecord): BelowRecord => {
+    if (memory === null) return { drain: new StandInDrain(places), next: openBottom(options, below) };
+    const drain = new OwedChunks(places);
+    const next = openMirror(memory, drain, openBottom(options, belowMirror(below)), below);
+    mirror = new MirrorServer(next, drain, memory, context.ring);
+    return { drain, next };
+  };
+  const { target } = openRecord({ ...record, growsWithOwed: memory !== null }, persistence, openBelow, context);
+  context.afterBatch(() => mirror?.tell());
+  return { target, mirror };
+}
+
+function openMirror(memory: MirrorMemory, owed: OwedChunks, bottom: Target, context: QueueContext): MirrorTarget {
+  const { mode, policy } = new MirrorNumbers(memory);
+  const writer = new TransferWriter(memory.ring, memory.ringSize, { number: 1, sequence: 1 });
+  const chunkBytes = memory.geometry.chunkSectors * SECTOR_BYTES;
+  return new MirrorTarget({ writer, halves: dirtyHalves(memory), owed, chunkBytes, mode, policy }, bottom, context);
 }
 
 function mapRecord({ fd, place: { offset, lengthBytes } }: RecordOptions, { ring }: QueueContext): Persistence {

@@ -34,7 +34,7 @@ export function rollBackVolume(
   });
   const files: number[] = [];
   const afterBatch: (() => void)[] = [];
-  const target = openCopying(options, cow, {
+  const { target } = openCopying(options, cow, {
     device: 0,
     queue: 0,
     depth: DEPTH,

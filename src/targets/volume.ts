@@ -2,7 +2,7 @@
  * A volume in two halves. This thread opens and locks the backing store and measures it; the threads of the queues build
  * the stack of targets over it (stack.ts), from the description that is made here.
  */
-import { constants } from "node:fs";
+import { closeSync, constants } from "node:fs";
 import { open, rm, statfs, type FileHandle } from "node:fs/promises";
 import type { RecordPlace } from "../nvram/nvram-file.ts";
 import { RecordCounts } from "../nvram/record-counts.ts";
@@ -16,6 +16,8 @@ import type { FullPolicy } from "./cow/cow-target.ts";
 import type { Geometry } from "./cow/layout.ts";
 import { openFileBacking } from "./file-backing.ts";
 import { memoryLimits } from "./memory.ts";
+import { allocateMirror, type MirrorMemory } from "./mirror/mirror-memory.ts";
+import { SECTOR_BYTES } from "./mirror/transfer.ts";
 import { nullLimits } from "./null.ts";
 import { openNvramBacking } from "./nvram-backing.ts";
 import type { BottomOptions, CowStackOptions, FilterOptions, RecordOptions, StackOptions } from "./stack.ts";
@@ -48,10 +50,18 @@ export interface VolumeSpec {
   readonly readOnly: boolean;
   /** The predictive record; null for a volume that has none. */
   readonly record: RecordSpec | null;
+  /** What a mirror keeps in memory; null for a volume that has none. It needs a record. */
+  readonly mirror: MirrorSpec | null;
   /** Snapshots; null for a volume that has none. */
   readonly snapshots: SnapshotSpec | null;
   /** Outermost, nearest to the host, first. */
   readonly filters: readonly FilterSpec[];
+}
+
+/** The log for the remote, in memory, and the blocks of consistency points. In bytes, powers of two. */
+export interface MirrorSpec {
+  readonly logBytes: number;
+  readonly blockBytes: number;
 }
 
 /** Where the originals of a volume are kept, and what is done when there is no room for more. */
@@ -100,6 +110,7 @@ export interface OpenVolume extends AsyncDisposable {
   readonly source: TargetSource;
   readonly record: RecordView | null;
   readonly cow: CowView | null;
+  readonly mirror: MirrorMemory | null;
   /** How the backing store is used, in words. */
   readonly explain: readonly string[];
   /** Measures the backing store again, for a volume that is resized. In bytes. */
@@ -143,18 +154,23 @@ export async function openVolume(spec: VolumeSpec, { lockWaitMs = 0 } = {}): Pro
   const { limits } = bottom;
   const record = spec.record === null ? null : await openRecordOf(spec.record, limits.sizeBytes, lockWaitMs, opened);
   const cow = spec.snapshots === null ? null : await openCowOf(spec.snapshots, limits.sizeBytes, lockWaitMs, opened);
+  const mirror =
+    spec.mirror === null || record === null ? null : openMirrorOf(spec.mirror, limits, record.view, opened);
   const options: StackOptions = {
     bottom: bottom.options,
     record: record?.options ?? null,
+    mirror,
     cow: cow?.options ?? null,
     filters,
   };
   const held = opened.move();
   const recorded = record === null ? limits : withinRecord(limits, record.view);
+  const mirrored = mirror === null ? recorded : withinPoint(recorded, mirror);
   return {
-    limits: cow === null ? recorded : withRanges(recorded, cow.view.geometry.blockBytes * COW_RANGE_BLOCKS),
+    limits: cow === null ? mirrored : withRanges(mirrored, cow.view.geometry.blockBytes * COW_RANGE_BLOCKS),
     record: record?.view ?? null,
     cow: cow?.view ?? null,
+    mirror,
     explain: bottom.explain,
     source: { module: STACK_MODULE, options },
     measure: () => bottom.measure(),
@@ -204,6 +220,29 @@ async function openCowOf(
       counts: counts.shared,
     },
   };
+}
+
+function openMirrorOf(
+  { logBytes, blockBytes }: MirrorSpec,
+  { sizeBytes }: Limits,
+  { place }: RecordView,
+  opened: AsyncDisposableStack,
+): MirrorMemory {
+  const event = native.eventDescriptor();
+  opened.defer(() => {
+    closeSync(event);
+  });
+  const geometry = {
+    volumeSectors: sizeBytes / SECTOR_BYTES,
+    blockSectors: blockBytes / SECTOR_BYTES,
+    chunkSectors: place.chunkBytes / SECTOR_BYTES,
+  };
+  return allocateMirror(geometry, logBytes, event);
+}
+
+/** No request may want more of a point than there is ever room for. */
+function withinPoint(limits: Limits, { capacity, geometry }: MirrorMemory): Limits {
+  return withRanges(limits, Math.floor(capacity / REQUEST_SHARE) * geometry.blockSectors * SECTOR_BYTES);
 }
 
 /** No request may want more of the record than it can ever give. */

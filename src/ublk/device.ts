@@ -13,6 +13,7 @@
  * from user space (udev rule, partx).
  */
 import { closeSync } from "node:fs";
+import type { Transferable } from "node:worker_threads";
 import type { Feature } from "./abi.ts";
 import { ControlPlane, type CommandOptions, type DeviceInfo } from "./control.ts";
 import { blockPath, openCharacterDevice } from "./device-files.ts";
@@ -265,11 +266,14 @@ export class Device implements AsyncDisposable {
     await this.#all("resized");
   }
 
-  /** Gives an order to the target of the first queue; gives its answer. Rejects where the queue ends before it. */
-  async order(order: unknown): Promise<unknown> {
+  /**
+   * Gives an order to the target of the first queue; gives its answer. What is in `moved`, such as a MessagePort in the order, goes
+   * over to it. Rejects where the queue ends before it.
+   */
+  async order(order: unknown, moved: readonly Transferable[] = []): Promise<unknown> {
     const [first] = this.#threads;
     if (first === undefined) throw new UblkError("EGONE", `Device ${this.id} is stopped`);
-    return first.ask(order);
+    return first.ask(order, moved);
   }
 
   /**

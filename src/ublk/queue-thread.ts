@@ -3,7 +3,7 @@
  *
  * Invariant: a thread that has ended, however it did, leaves nobody waiting: each wait for a report of it is rejected.
  */
-import { Worker } from "node:worker_threads";
+import { Worker, type Transferable } from "node:worker_threads";
 import { messageOf, UblkError } from "./errors.ts";
 import { signalEvent } from "./event.ts";
 import { native } from "./native.ts";
@@ -20,8 +20,8 @@ export interface QueueThread {
   readonly ended: Promise<unknown>;
   expect(type: QueueReport["type"]): Promise<void>;
   order(order: QueueOrder): void;
-  /** Gives the target an order, once requests are being served; gives its answer. */
-  ask(order: unknown): Promise<unknown>;
+  /** Gives the target an order, once requests are being served; gives its answer. What is in `moved` goes over to it. */
+  ask(order: unknown, moved: readonly Transferable[]): Promise<unknown>;
 }
 
 const WORKER_URL = new URL(
@@ -72,8 +72,8 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
   worker.on("exit", () => {
     finish(failed ?? (hasEnded ? undefined : new UblkError("EQUEUE", "its thread ended without a word")));
   });
-  const order = (given: QueueOrder): void => {
-    worker.postMessage(given);
+  const order = (given: QueueOrder, moved: readonly Transferable[] = []): void => {
+    worker.postMessage(given, moved);
     signalEvent(wakeEvent);
   };
   return {
@@ -86,12 +86,12 @@ export function startQueueThread(data: Omit<QueueWorkerData, "wakeEvent" | "stat
       waiting.delete(type);
     },
     order,
-    ask: async (given) => {
+    ask: async (given, moved) => {
       if (failed !== undefined) throw failed;
       const id = ++lastAsked;
       const answer = Promise.withResolvers<unknown>();
       asked.set(id, answer);
-      order({ type: "target", id, order: given });
+      order({ type: "target", id, order: given }, moved);
       return answer.promise;
     },
   };

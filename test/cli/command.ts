@@ -14,10 +14,11 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Directories that stand for /etc/sluice and /run/sluice. */
+/** Directories that stand for /etc/sluice, /run/sluice and /var/lib/sluice, of which the last one is made when it is needed. */
 export interface Places {
   readonly config: string;
   readonly runtime: string;
+  readonly state: string;
   /** Writes a volume's configuration; gives its path. */
   readonly configure: (name: string, toml: string) => Promise<string>;
   readonly run: (...words: readonly string[]) => Promise<Outcome>;
@@ -26,13 +27,20 @@ export interface Places {
 export async function places(t: ExecutionContext): Promise<Places> {
   const directory = await mkdtemp(join(tmpdir(), "sluice-"));
   t.teardown(() => rm(directory, { recursive: true }));
-  const [config, runtime] = [`${directory}/etc`, `${directory}/run`];
+  const [config, runtime, state] = [`${directory}/etc`, `${directory}/run`, `${directory}/lib`];
   await mkdir(config);
   await mkdir(runtime);
-  const env = { PATH: process.env["PATH"], HOME: directory, SLUICE_CONFIG_DIR: config, SLUICE_RUNTIME_DIR: runtime };
+  const env = {
+    PATH: process.env["PATH"],
+    HOME: directory,
+    SLUICE_CONFIG_DIR: config,
+    SLUICE_RUNTIME_DIR: runtime,
+    SLUICE_STATE_DIR: state,
+  };
   return {
     config,
     runtime,
+    state,
     configure: async (name, toml) => {
       await writeFile(`${config}/${name}.toml`, `${toml}\n`);
       return `${config}/${name}.toml`;

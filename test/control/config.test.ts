@@ -36,6 +36,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
       logicalBlockBytes: 512,
       readOnly: false,
       record: null,
+      mirror: null,
       snapshots: null,
       filters: [],
     },
@@ -43,6 +44,7 @@ test("a path alone is a volume: the whole file, one queue, blocks of 512", (t) =
     depth: 128,
     device: null,
     freezeProgram: null,
+    mirror: null,
   });
 });
 
@@ -82,6 +84,7 @@ test("every key has its effect", (t) => {
     logicalBlockBytes: 4096,
     readOnly: true,
     record: null,
+    mirror: null,
     snapshots: null,
     filters: [
       {
@@ -106,6 +109,23 @@ test("a record lies in its NVRAM file, belongs to its volume, and has a limit", 
   const parsed = (text: string): unknown => parseConfig(`path = "/x"\n[record]\n${text}`, "data", FILE).volume.record;
   t.deepEqual(parsed('nvram = "/mnt/pmem/data"'), { ...record, limitBytes: 256 * 2 ** 20 });
   t.deepEqual(parsed('nvram = "/mnt/pmem/data"\nlimit = "1GiB"'), { ...record, limitBytes: GIB });
+});
+
+test("a mirror has a receiver, and what it does without one", (t) => {
+  const text = `path = "/x"\n[record]\nnvram = "/n"\n[mirror]\ntransport = "clear"\n`;
+  const config = parseConfig(`${text}to = "backup.example"`, "data", FILE);
+  t.deepEqual(config.volume.mirror, { logBytes: 32 * 2 ** 20, blockBytes: 4096 });
+  t.deepEqual(config.mirror, {
+    ...{ to: { host: "backup.example", port: 7450 }, transport: "clear", mode: "async", policy: "continue" },
+    ...{ intervalMs: 1000, silenceMs: 10_000 },
+  });
+  const rest = 'mode = "sync"\nwhen_down = "stop"\ninterval = 0.25\nsilence = 3\nlog = "64MiB"\nblock_size = "64KiB"';
+  const other = parseConfig(`${text}to = "[fe80::1%eth0]:99"\n${rest}`, "data", FILE);
+  t.deepEqual(other.volume.mirror, { logBytes: 64 * 2 ** 20, blockBytes: 65_536 });
+  t.deepEqual(other.mirror, {
+    ...{ to: { host: "fe80::1%eth0", port: 99 }, transport: "clear", mode: "sync", policy: "stop" },
+    ...{ intervalMs: 250, silenceMs: 3000 },
+  });
 });
 
 test("snapshots lie in their store, which belongs to the volume, and say what is done when it is full", (t) => {
@@ -142,11 +162,12 @@ test("an image with originals behind it is read-only, and two lines", (t) => {
 const P = 'path = "/x"\n';
 const APPENDED = `${P}target = "appended"\n`;
 const RECORD = `${P}[record]\n`;
+const MIRROR = `${RECORD}nvram = "/n"\n[mirror]\ntransport = "clear"\n`;
 const ERROR = `${P}[[filter]]\nkind = "error"\n`;
 const DELAY = `${P}[[filter]]\nkind = "delay"\n`;
 const TRACE = `${P}[[filter]]\nkind = "trace"\n`;
 const TOP_KEYS =
-  "target, path, size, logical_block_size, read_only, queues, queue_depth, device, record, snapshots, filter";
+  "target, path, size, logical_block_size, read_only, queues, queue_depth, device, record, snapshots, mirror, filter";
 const OPERATIONS = '"read", "write", "flush", "discard" or "write-zeroes"';
 const ABOVE_LENGTH = 'wanted a size such as "10GiB"';
 
@@ -219,6 +240,15 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
   [`${RECORD}nvram = "data"`, 'record.nvram: wanted an absolute path, found "data"'],
   [`${RECORD}nvram = "/n"\nlimits = 1`, "record.limits: is no key here, wanted limit?"],
   [`${P}record = 1`, "record: wanted a table, headed [record], found 1"],
+  [
+    `${P}[mirror]\nto = "b"\ntransport = "clear"`,
+    "mirror: wanted a [record] too, found none: it knows what the receiver lacks",
+  ],
+  [MIRROR, 'mirror.to: wanted the receiver as "HOST" or "HOST:PORT", found none'],
+  [`${MIRROR}to = "b:1:2"`, 'mirror.to: wanted the receiver as "HOST" or "HOST:PORT", found "b:1:2"'],
+  [`${MIRROR}to = "b"\nmode = "semi"`, 'mirror.mode: wanted "async", "memory" or "sync", found "semi"'],
+  [`${MIRROR}to = "b"\nlog = "33MiB"`, 'mirror.log: wanted a power of two from 4MiB to 1GiB, found "33MiB"'],
+  [`${MIRROR}to = "b"\ninterval = 0`, "mirror.interval: wanted seconds above 0, to 86400, found 0"],
   [`${P}[snapshots]\n`, "snapshots.store: wanted an absolute path, found none"],
   [
     `${P}[snapshots]\nstore = "/s"\nwhen_full = "drop"`,

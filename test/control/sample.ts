@@ -5,10 +5,12 @@ import type {
   ControlledBulk,
   ControlledCopies,
   ControlledGroup,
+  ControlledMirror,
   ControlledSnapshots,
   ControlledVolume,
 } from "../../src/control/api.ts";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
+import type { MirrorStatus } from "../../src/control/mirror-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
@@ -39,6 +41,26 @@ const sampleRecord: RecordStatus = {
     flushes: 5,
     failures: 0,
   },
+};
+
+export const sampleMirror: MirrorStatus = {
+  state: "in step",
+  sinceMs: 1_767_323_045_678,
+  fault: null,
+  lastPoint: { point: 12, createdMs: 1_767_323_046_000, isClosed: true },
+  lastClosed: { point: 12, createdMs: 1_767_323_046_000, isClosed: true },
+  connections: 2,
+  sentBytes: { transfers: 2 ** 24, points: 2 ** 14 },
+  points: { closed: 10, open: 2 },
+  to: "backup.example:7450",
+  transport: "clear",
+  mode: "async",
+  policy: "continue",
+  isLogging: true,
+  toCopyBytes: 0,
+  writtenBlocks: 3,
+  overflows: 1,
+  heldWrites: 4,
 };
 
 const sampleStore: SnapshotStoreStatus = {
@@ -122,6 +144,7 @@ export function sampleStatus(changes: Partial<VolumeStatus> = {}): VolumeStatus 
     record: sampleRecord,
     snapshots: sampleStore,
     copies: [sampleCopy],
+    mirror: sampleMirror,
     pending: [],
     ...changes,
   };
@@ -253,6 +276,30 @@ export class SampleVolume implements ControlledVolume {
     },
   };
   bulkStatus = sampleBulk;
+
+  readonly mirror: ControlledMirror = {
+    status: () => {
+      this.#note("mirror");
+      return sampleMirror;
+    },
+    pause: () => {
+      this.#note("mirror pause");
+    },
+    resume: () => {
+      this.#note("mirror resume");
+    },
+    cutPoint: () => {
+      this.#note("mirror cp");
+      return Promise.resolve({ point: 13, createdMs: 1_767_323_047_000, isClosed: true });
+    },
+    setMode: (mode) => {
+      this.#note(`mirror mode ${mode}`);
+    },
+    setPolicy: (policy) => {
+      this.#note(`mirror policy ${policy}`);
+    },
+  };
+
   /** What is given for originals. */
   originals: (recordBytes: number, from: number) => AsyncIterable<Uint8Array> = () => Readable.from([]);
 

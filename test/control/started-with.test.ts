@@ -13,9 +13,10 @@ test.serial("a store is remembered until it is forgotten", async (t) => {
     backing: { kind: "file", path: "/srv/b" },
     record: { path: "/srv/b.nvram", limitBytes: 2 ** 24 },
     snapshots: { path: "/srv/b.store" },
+    isMirrored: true,
   } as const;
   t.is(await recall("data"), undefined);
-  remember("data", { backing: { kind: "file", path: "/srv/a" }, record: null, snapshots: null });
+  remember("data", { backing: { kind: "file", path: "/srv/a" }, record: null, snapshots: null, isMirrored: false });
   remember("data", second);
   t.deepEqual(await recall("data"), second);
   await forget("data");

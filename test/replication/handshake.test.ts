@@ -43,6 +43,7 @@ const WELCOME: Welcome = {
   lastTransfer: { incarnation: 5, counter: 8 },
   lastPoint: 2 ** 33,
   granted: { transferBytes: 64 * 2 ** 20, itemBytes: 16 * 2 ** 20 },
+  logBytes: 2 ** 33 + 2 ** 20,
   generations: { current: B, bitmap: NONE, offered: NONE, history: [A, NONE] },
 };
 
@@ -54,7 +55,7 @@ const PINNED = {
   ].join(""),
   welcome: [
     "01000000020000000500000008000000000000000200000000000004000000000000000100000000",
-    "bb0000000000000000000000000000000000000000000000aa000000000000000000000000000000",
+    "0000100002000000bb0000000000000000000000000000000000000000000000aa000000000000000000000000000000",
   ].join(""),
 };
 
@@ -85,6 +86,7 @@ const KNOWN: Known = {
   lastTransfer: FITTING.lastTransfer,
   lastPoint: 7,
   granted: { transferBytes: 1000, itemBytes: 2000 },
+  logBytes: 3000,
 };
 
 function refusal(hello: Partial<Hello>, known: Partial<Known> | "none" = {}): { code: string; text: string } {
@@ -170,6 +172,7 @@ test("a source that fits is told what the receiver has", (t) => {
       lastTransfer: KNOWN.lastTransfer,
       lastPoint: 7,
       granted: { transferBytes: 1000, itemBytes: 2000 },
+      logBytes: 3000,
       generations: KNOWN.generations,
     },
   });

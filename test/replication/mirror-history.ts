@@ -21,7 +21,7 @@ import { Sender, type SourceVolume } from "../../src/replication/sender.ts";
 import { isBefore } from "../../src/replication/transfer-id.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { belowMirror, MirrorTarget } from "../../src/targets/mirror/mirror-target.ts";
-import { OwedChunks } from "../../src/targets/mirror/owed-chunks.ts";
+import { OwedChunks, type ChunkRun } from "../../src/targets/mirror/owed-chunks.ts";
 import { decodeTransfer, ENTRY_KIND, type Transfer } from "../../src/targets/mirror/transfer.ts";
 import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import { Operation, Request, type Layer } from "../../src/ublk/request.ts";
@@ -112,21 +112,24 @@ class Source implements Layer {
     this.#ring = new TransferReader(memory, RING, life.incarnation);
     for (let chunk = 0; chunk < CHUNKS; chunk++) this.#places.restore(chunk);
     owed.begin();
+    let copies: ChunkRun[] = [];
     const volume: SourceVolume = {
-      restart: (ready) => {
+      restart: (isFull, partialsMax, ready) => {
         this.target.stopLogging();
+        if (isFull) owed.copyVolume();
         this.target.startLogging((firstTransfer) => {
           this.#whenBase(this.#disk.current.slice());
           ready(firstTransfer);
-        });
+        }, partialsMax);
       },
       acknowledged: (received, durable) => {
         this.target.acknowledged(received, durable);
       },
-      cut: (done) => {
+      cut: (_copyChunks, done) => {
         this.target.cut(({ half, endTransfer, isClosed }) => {
           const run = isClosed ? undefined : owed.take(2);
-          done({ half, endTransfer, isClosed, copies: run === undefined ? [] : [run] });
+          copies = run === undefined ? [] : [run];
+          done({ half, endTransfer, isClosed, copies });
         });
       },
       read: (sector, sectors, done) => {
@@ -135,8 +138,8 @@ class Source implements Layer {
       hasRead: (block, blocks) => {
         this.target.hasRead(block, blocks);
       },
-      endPoint: (isCommitted, isClosed, copies) => {
-        for (const run of copies) {
+      endPoint: (isCommitted, isClosed) => {
+        for (const run of copies.splice(0)) {
           if (isCommitted) owed.copied(run);
           else owed.giveBack(run);
         }
@@ -150,14 +153,11 @@ class Source implements Layer {
       reached.overflows++;
       this.sender.overflowed();
     };
-    this.sender = new Sender({
-      volume,
-      ring: this.#ring,
-      incarnation: life.incarnation,
-      geometry: GEOMETRY,
-      chunkSectors: CHUNK_SECTORS,
-      nowMs: () => 0,
-    });
+    const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
+    this.sender = new Sender(
+      { ...parts, chunkSectors: CHUNK_SECTORS, ringSize: RING, nowMs: () => 0 },
+      { ready: nothing, committed: nothing },
+    );
     this.#requests = this.#isBusy.map((_, slot) => {
       const buffer = this.world.memory(MAX_SECTORS * SECTOR_BYTES);
       return new Request(slot, new Uint8Array(buffer.buffer), buffer.address);
@@ -380,7 +380,8 @@ export class MirrorHistory {
       send: (type, payload) => void this.#toSource.push({ type, payload }),
     });
     const { lastPoint } = receiver;
-    const welcome: Welcome = { wants: "resume", lastTransfer, lastPoint, granted, generations: NO_GENERATIONS };
+    const known = { lastTransfer, lastPoint, granted, logBytes: LOG.ringBytes, generations: NO_GENERATIONS };
+    const welcome: Welcome = { wants: "resume", ...known };
     source.sender.connect(welcome, (type, ...pieces) => {
       const payload = new Uint8Array(Buffer.concat(pieces));
       this.#tap(type, payload);

@@ -26,7 +26,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
       image: { keep: () => undefined, reached: () => undefined },
       geometry: GEOMETRY,
     },
-    { last: NO_TRANSFER, committed: [], lastPoint: 4, lastClosed: 0 },
+    { last: NO_TRANSFER, committed: [], lastPoint: 4, lastClosed: 0, lastGeneration: "0000000000000000" },
   );
   receiver.connect({
     incarnation: 1,

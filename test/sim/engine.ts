@@ -1,6 +1,7 @@
 /** The production engine, put together over a simulated world: what a daemon is between its start and its death. */
+import type { PredictiveRecord } from "../../src/nvram/record.ts";
 import { FileTarget } from "../../src/targets/file.ts";
-import { belowRecord, openRecord, type OpenRecord } from "../../src/targets/open-record.ts";
+import { belowRecord, openRecord, type BelowRecord, type OpenRecord } from "../../src/targets/open-record.ts";
 import { DaxPersistence } from "../../src/nvram/dax-persistence.ts";
 import type { Drain } from "../../src/nvram/drain.ts";
 import { FilePersistence } from "../../src/nvram/file-persistence.ts";
@@ -82,7 +83,11 @@ export class Engine {
     let drain: SimDrain | undefined;
     const setup = { place: this.place, limitChunks: options.limitChunks };
     const persistence = this.#persistence(options, world, context.useFile(NVRAM_FILE));
-    this.opened = openRecord(setup, persistence, ({ places }) => (drain = new SimDrain(places)), file, context);
+    const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({
+      drain: (drain = new SimDrain(places)),
+      next: file,
+    });
+    this.opened = openRecord(setup, persistence, openBelow, context);
     this.drain = drain as unknown as SimDrain;
   }
 

@@ -67,6 +67,7 @@ const spec = (path: string, logicalBlockBytes = SECTOR) =>
     logicalBlockBytes,
     readOnly: true,
     record: null,
+    mirror: null,
     snapshots: null,
     filters: [],
   }) as const;

@@ -2,7 +2,8 @@
 import test from "ava";
 import { Places } from "../../src/nvram/places.ts";
 import { DirtyBlocks, dirtyBlocksBytes } from "../../src/targets/mirror/dirty-blocks.ts";
-import { MirrorTarget, type MirrorMode, type MirrorPolicy } from "../../src/targets/mirror/mirror-target.ts";
+import { MirrorTarget } from "../../src/targets/mirror/mirror-target.ts";
+import type { MirrorMode, MirrorPolicy } from "../../src/targets/mirror/modes.ts";
 import { OwedChunks } from "../../src/targets/mirror/owed-chunks.ts";
 import { transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import type { Io } from "../../src/ublk/io.ts";
@@ -77,6 +78,8 @@ function linked(mode: MirrorMode, policy: MirrorPolicy = "continue"): Volume {
   volume.target.startLogging(() => undefined);
   volume.target.isLinked = true;
   volume.target.acknowledged(1, 1);
+  volume.target.cut(() => undefined);
+  volume.target.endPoint(true, true);
   return volume;
 }
 
@@ -153,7 +156,24 @@ test("without a log: going on, a write is told to be copied; else it waits for o
   waiting.target.startLogging(() => undefined);
   waiting.writer.close();
   waiting.target.acknowledged(2, 2);
+  t.deepEqual(waiting.answered(), [], "what is to be copied is missing there");
+  waiting.target.cut(() => undefined);
+  waiting.target.endPoint(true, false);
+  t.deepEqual(waiting.answered(), []);
+  waiting.target.cut(() => undefined);
+  waiting.target.endPoint(true, true);
   t.deepEqual(waiting.answered(), ["write"]);
+});
+
+test("the log overflows while the remote is waited for: a write that is in no log waits until the link is known to be down", (t) => {
+  for (const mode of ["memory", "sync"] as const) {
+    const volume = linked(mode);
+    for (let block = 0; block <= CAPACITY; block++) volume.ask(`write ${block}`, Operation.WRITE, block);
+    t.false(volume.target.isLogging);
+    t.deepEqual(volume.answered(), []);
+    volume.target.isLinked = false;
+    t.is(volume.answered().length, CAPACITY + 1);
+  }
 });
 
 test("the log is full of blocks: going on it overflows, else the host waits until a point has made room", (t) => {

@@ -8,7 +8,8 @@ import { RUN_KIND, runSectors, type PointRun } from "../../src/replication/point
 import { planPoint } from "../../src/replication/point-plan.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { DirtyBlocks, dirtyBlocksBytes } from "../../src/targets/mirror/dirty-blocks.ts";
-import { belowMirror, MirrorTarget, type Cut, type MirrorPolicy } from "../../src/targets/mirror/mirror-target.ts";
+import { belowMirror, MirrorTarget, type Cut } from "../../src/targets/mirror/mirror-target.ts";
+import type { MirrorPolicy } from "../../src/targets/mirror/modes.ts";
 import { OwedChunks, type ChunkRun } from "../../src/targets/mirror/owed-chunks.ts";
 import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import { decodeTransfer, ENTRY_KIND } from "../../src/targets/mirror/transfer.ts";

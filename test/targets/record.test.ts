@@ -1,4 +1,5 @@
 /** A record over a file target, on real files of this machine. */
+import type { PredictiveRecord } from "../../src/nvram/record.ts";
 import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { createNvram, openNvram } from "../../src/nvram/nvram-file.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { memoryLimits } from "../../src/targets/memory.ts";
 import { ByteFile } from "../../src/targets/byte-file.ts";
-import { belowRecord, openRecord, type OpenRecord } from "../../src/targets/open-record.ts";
+import { belowRecord, openRecord, type BelowRecord, type OpenRecord } from "../../src/targets/open-record.ts";
 import { SingleQueue } from "./single-queue.ts";
 
 const CHUNK = 65_536;
@@ -35,7 +36,11 @@ test("misses of one batch share one update, and their data come after it; hits n
       const content = storage.read(place.offset, place.lengthBytes);
       const persistence = new FilePersistence(context.ring, context.useFile(nvram.fd), place.offset, content);
       const setup = { place, limitChunks: 1024 };
-      opened = openRecord(setup, persistence, ({ places }) => new StandInDrain(places), file, context);
+      const openBelow = ({ places }: PredictiveRecord): BelowRecord => ({
+        drain: new StandInDrain(places),
+        next: file,
+      });
+      opened = openRecord(setup, persistence, openBelow, context);
       return opened.target;
     });
     const counts = (): { updates: number; held: number } => (opened as OpenRecord).record.counts.read();

@@ -171,6 +171,7 @@ test("a store that is open cannot be opened again, by whatever name", async (t) 
     logicalBlockBytes: BLOCK,
     readOnly: false,
     record: null,
+    mirror: null,
     snapshots: null,
     filters: [],
   } as const;

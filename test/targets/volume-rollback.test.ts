@@ -55,6 +55,7 @@ test("a volume goes back to a snapshot, and forth to a newer one; what is not th
     logicalBlockBytes: 512,
     readOnly: false,
     record: null,
+    mirror: null,
     snapshots: { path: store, fullPolicy: "invalidate", ...OWNER, lossNotePath: `${directory}/lost` },
     filters: [],
   });

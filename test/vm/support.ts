@@ -78,6 +78,7 @@ export function fileVolume(path: string, changes: Partial<VolumeSpec> = {}): Vol
     logicalBlockBytes: 512,
     readOnly: false,
     record: null,
+    mirror: null,
     snapshots: null,
     filters,
     ...changes,

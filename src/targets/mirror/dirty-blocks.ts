@@ -35,7 +35,7 @@ export interface DirtyBlocksOptions {
 
 /** The size of what a DirtyBlocks lies in. */
 export function dirtyBlocksBytes(capacity: number): number {
-  return 4 + 4 * capacity + 4 * capacity + 4 * hashSlots(capacity) + 2 * capacity;
+  return 8 + 4 * capacity + 4 * capacity + 4 * hashSlots(capacity) + 2 * capacity;
 }
 
 function hashSlots(capacity: number): number {
@@ -46,6 +46,7 @@ export class DirtyBlocks {
   readonly capacity: number;
   readonly blockSectors: number;
   readonly #volumeSectors: number;
+  /** Blocks, and those of them that have to travel. */
   readonly #count: Int32Array;
   readonly #blocks: Uint32Array;
   readonly #transfers: Uint32Array;
@@ -69,21 +70,26 @@ export class DirtyBlocks {
     this.capacity = capacity;
     this.blockSectors = blockSectors;
     this.#volumeSectors = volumeSectors;
-    this.#count = new Int32Array(memory, 0, 1);
-    this.#blocks = new Uint32Array(memory, 4, capacity);
-    this.#transfers = new Uint32Array(memory, 4 + 4 * capacity, capacity);
-    this.#slots = new Int32Array(memory, 4 + 8 * capacity, slots);
-    this.#places = new Uint16Array(memory, 4 + 8 * capacity + 4 * slots, capacity);
+    this.#count = new Int32Array(memory, 0, 2);
+    this.#blocks = new Uint32Array(memory, 8, capacity);
+    this.#transfers = new Uint32Array(memory, 8 + 4 * capacity, capacity);
+    this.#slots = new Int32Array(memory, 8 + 8 * capacity, slots);
+    this.#places = new Uint16Array(memory, 8 + 8 * capacity + 4 * slots, capacity);
     this.#shift = 32 - Math.log2(slots);
   }
 
   clear(): void {
-    this.#count[0] = 0;
+    this.#count.fill(0);
     this.#slots.fill(NOBODY);
   }
 
   get count(): number {
     return this.#count[0] as number;
+  }
+
+  /** How many blocks have to travel. */
+  get partials(): number {
+    return this.#count[1] as number;
   }
 
   /** Whether there is room for a write, however many of its blocks are new, and for so many blocks besides. */
@@ -112,13 +118,19 @@ export class DirtyBlocks {
     for (let block = Math.floor(sector / this.blockSectors); block * this.blockSectors < end; block++) {
       const begin = block * this.blockSectors;
       const entry = this.#entryFor(block);
-      if (begin < sector || this.#endOf(begin) > end) {
-        this.#places[entry] = PARTIAL;
+      if (begin < sector || this.#endOf(begin) > end || place === PARTIAL) {
+        this.#setPlace(entry, PARTIAL);
         continue;
       }
       this.#transfers[entry] = transfer;
-      this.#places[entry] = place >= ZERO ? place : place + (begin - sector);
+      this.#setPlace(entry, place === ZERO ? ZERO : place + (begin - sector));
     }
+  }
+
+  #setPlace(entry: number, place: number): void {
+    if (this.isPartial(entry)) this.#count[1] = this.partials - 1;
+    this.#places[entry] = place;
+    if (this.isPartial(entry)) this.#count[1] = this.partials + 1;
   }
 
   #endOf(begin: number): number {
@@ -167,7 +179,7 @@ export class DirtyBlocks {
       if (this.#slots[slot] !== NOBODY) continue;
       const entry = this.#add(older.blockOf(index), slot);
       this.#transfers[entry] = older.transferOf(index);
-      this.#places[entry] = older.isPartial(index) ? PARTIAL : older.placeOf(index);
+      this.#setPlace(entry, older.isPartial(index) ? PARTIAL : older.placeOf(index));
     }
   }
 
@@ -175,6 +187,8 @@ export class DirtyBlocks {
     const entry = this.count;
     if (entry === this.capacity) throw new UblkError("EFULL", `There is room for ${entry} written blocks, and no more`);
     this.#blocks[entry] = block;
+    // What an earlier block has left here counts for nothing.
+    this.#places[entry] = ZERO;
     this.#slots[slot] = entry;
     this.#count[0] = entry + 1;
     return entry;

@@ -5,7 +5,8 @@
  * the half of the point that is being built; a write that is not logged is told to be copied. Between a point's cut and the
  * reading of what travels with it nothing of that is overwritten. In the modes "memory" and "sync" a write is answered only
  * when the remote has it (in memory, durably), and in "memory" a flush when the remote has durably what was answered before it:
- * unless the link is down and the policy is to go on.
+ * unless the link is down and the policy is to go on. With the policy to stop, nothing is answered either while something is
+ * to be copied: what the remote's log has then would be of no use to it without that.
  *
  * A discard becomes a write of zeroes: what a disk shows that was discarded, nobody knows.
  */
@@ -14,16 +15,10 @@ import type { Target, TargetContext } from "../../ublk/target.ts";
 import { HeldWrites } from "../cow/held-writes.ts";
 import { ActiveWrites } from "./active-writes.ts";
 import type { DirtyBlocks } from "./dirty-blocks.ts";
+import type { MirrorMode, MirrorPolicy } from "./modes.ts";
 import type { OwedChunks } from "./owed-chunks.ts";
 import { SECTOR_BYTES } from "./transfer.ts";
 import type { TransferWriter } from "./transfer-ring.ts";
-
-/** By their numbers on the wire, less one: add at the end only. When a write is answered: when it is in the store here; when the remote has it in memory as well; when it has it durably. */
-export const MIRROR_MODES = ["async", "memory", "sync"] as const;
-export type MirrorMode = (typeof MIRROR_MODES)[number];
-/** As these. What is done when the log is full, or the link is down in the modes that wait for it. */
-export const MIRROR_POLICIES = ["continue", "stop"] as const;
-export type MirrorPolicy = (typeof MIRROR_POLICIES)[number];
 
 /** Parts that are read for a point at once, and the most bytes of each. */
 export const POINT_READS = 4;
@@ -74,8 +69,13 @@ export class MirrorTarget implements Target, Layer {
   readonly #waiting: Request[];
   #waitingCount = 0;
   #mode: MirrorMode;
+  #policy: MirrorPolicy;
   #isLogging = false;
   #isLinked = false;
+  /** A closed point was committed since logging began: all that was answered before is at the remote. */
+  #isInStep = false;
+  /** So many blocks of a point may have to travel. */
+  #partialsMax = Infinity;
   /** Of the remote: transfers before these are in its memory, and durable there. */
   #received = 0;
   #durable = 0;
@@ -104,6 +104,7 @@ export class MirrorTarget implements Target, Layer {
     this.#context = context;
     this.#depth = depth;
     this.#mode = parts.mode;
+    this.#policy = parts.policy;
     this.#held = new HeldWrites(depth);
     this.#active = new ActiveWrites(depth);
     this.#transfers = new Uint32Array(depth);
@@ -127,6 +128,7 @@ export class MirrorTarget implements Target, Layer {
       return;
     }
     if (request.operation === Operation.FLUSH) {
+      this.#halfOf[request.slot] = this.#half;
       this.#transfers[request.slot] = this.#parts.writer.transfer;
       request.pass(this.#next, this);
       return;
@@ -145,14 +147,18 @@ export class MirrorTarget implements Target, Layer {
     const sector = request.offset / SECTOR_BYTES;
     const sectors = request.length / SECTOR_BYTES;
     if (this.#isFrozen && this.#frozen.hasUnread(sector, sectors)) return false;
-    if (this.#parts.policy === "continue") return true;
+    if (this.#policy === "continue") return true;
     const data = request.operation === Operation.WRITE ? sectors : 0;
     return this.#isLogging && this.#hasRoom(sector, sectors) && this.#parts.writer.admits(data);
   }
 
   /** Of the points: what was cut may have to go into the next one. */
   #hasRoom(sector: number, sectors: number): boolean {
-    return this.#building.admits(sector, sectors, this.#isFrozen ? this.#frozen.count : 0);
+    const building = this.#building;
+    const partials = building.partials + (this.#isFrozen ? this.#frozen.partials : 0);
+    // Of a write, the first block and the last one may be written in part.
+    if (partials + 2 > this.#partialsMax) return false;
+    return building.admits(sector, sectors, this.#isFrozen ? this.#frozen.count : 0);
   }
 
   get #building(): DirtyBlocks {
@@ -230,7 +236,7 @@ export class MirrorTarget implements Target, Layer {
     }
     this.#active.remove(request);
     if (this.#wasDiscard[request.slot] === 1) request.operation = Operation.DISCARD;
-    if (result >= 0 && half >= 0 && this.#mustWait(request)) this.#waiting[this.#waitingCount++] = request;
+    if (result >= 0 && this.#mustWait(request)) this.#waiting[this.#waitingCount++] = request;
     else request.answer(result);
     this.#drained();
     this.#release();
@@ -245,7 +251,15 @@ export class MirrorTarget implements Target, Layer {
   /** Whether the remote has not all yet that this request waits for. */
   #mustWait(request: Request): boolean {
     if (this.#mode === "async") return false;
-    if (this.#parts.policy === "continue" && !(this.#isLogging && this.#isLinked)) return false;
+    const isLogged = (this.#halfOf[request.slot] as number) >= 0;
+    if (this.#policy === "continue") {
+      if (!this.#isLinked) return false;
+      // It is in no log. The link goes down for it, and whoever minds knows that this side goes on alone before it is answered.
+      if (!isLogged) return true;
+    } else {
+      if (!this.#isInStep) return true;
+      if (!isLogged) return false;
+    }
     const inMemory = this.#mode === "memory" && request.operation !== Operation.FLUSH;
     const position = inMemory ? this.#received : this.#durable;
     return ((position - (this.#transfers[request.slot] as number)) | 0) <= 0;
@@ -285,8 +299,9 @@ export class MirrorTarget implements Target, Layer {
     this.#answerWaiting();
   }
 
-  /** Whether the remote can be waited for. */
+  /** Whether the remote is waited for, where it would be. */
   set isLinked(isLinked: boolean) {
+    if (isLinked === this.#isLinked) return;
     this.#isLinked = isLinked;
     this.#answerWaiting();
   }
@@ -300,16 +315,37 @@ export class MirrorTarget implements Target, Layer {
     this.#answerWaiting();
   }
 
+  get policy(): MirrorPolicy {
+    return this.#policy;
+  }
+
+  set policy(policy: MirrorPolicy) {
+    this.#policy = policy;
+    this.#answerWaiting();
+    this.#release();
+  }
+
+  /** The points that are being built, and being sent, in turns. */
+  get halves(): readonly [DirtyBlocks, DirtyBlocks] {
+    return this.#parts.halves;
+  }
+
+  /** What has been written since the last point was cut, in blocks. */
+  get written(): number {
+    return this.#building.count;
+  }
+
   get isLogging(): boolean {
     return this.#isLogging;
   }
 
   /**
    * Logs from now on. `ready` is called when no write is under way that is in no log, so that what is read may be copied, with the
-   * first transfer of this log.
+   * first transfer of this log. Of a point, `partialsMax` blocks may have to travel at most.
    */
-  startLogging(ready: (firstTransfer: number) => void): void {
+  startLogging(ready: (firstTransfer: number) => void, partialsMax = Infinity): void {
     const { writer } = this.#parts;
+    this.#partialsMax = partialsMax;
     writer.close();
     const first = writer.open;
     this.#isFrozen = false;
@@ -325,6 +361,7 @@ export class MirrorTarget implements Target, Layer {
   /** Logs no more: all that is owed has to be copied. There is no point any more that was cut. */
   stopLogging(): void {
     this.#isLogging = false;
+    this.#isInStep = false;
     this.#isFrozen = false;
     this.#whenDrained = undefined;
     // What is under way was logged in vain.
@@ -361,6 +398,10 @@ export class MirrorTarget implements Target, Layer {
     const { owed } = this.#parts;
     this.#isFrozen = false;
     owed.endClosed(isCommitted && isClosed);
+    if (isCommitted && isClosed) {
+      this.#isInStep = true;
+      this.#answerWaiting();
+    }
     if (!isCommitted) this.#building.absorb(this.#frozen);
     this.#release();
   }

@@ -54,11 +54,19 @@ export class OwedChunks implements Drain {
     this.#copies[chunk] = COPY.WANTED;
   }
 
-  /** The log does not tell all any more: what is owed is to be copied. */
+  /** The log does not tell all any more: what is owed is to be copied, and what is to be copied already. */
   copyAll(): void {
+    for (const { first, count } of this.#taken) this.unlogged(first, first + count - 1);
     for (let position = 0; position < this.#places.count; position++) this.#want(this.#places.member(position));
     this.#taken = [];
     this.#cursor = 0;
+  }
+
+  /** The remote has nothing of the volume: all of it is to be copied, whatever the record holds. */
+  copyVolume(): void {
+    this.copyAll();
+    this.#copies.fill(COPY.WANTED);
+    this.#wanted = this.#copies.length;
   }
 
   /** Chunks that are to be copied, and those on their way: 0 where a point can be closed. */

@@ -22,6 +22,8 @@ const WORD = {
   released: 1,
   /** The link has taken all that is closed, and waits. */
   isWaiting: 2,
+  /** There is something in the transfer that is open. */
+  hasOpen: 3,
 } as const;
 const WORDS = 8;
 /** Of a slot, each a Float64: where its data begin, its sequence, its entries, its sectors of data. */
@@ -196,6 +198,7 @@ export class TransferWriter {
     if (this.#entries === 0) {
       ring.set(this.#number, SLOT.position, this.#position);
       ring.set(this.#number, SLOT.sequence, this.#sequence);
+      ring.store(WORD.hasOpen, 1);
     }
     const table = ring.slotOf(this.#number) * ring.tableBytes;
     encodeEntry(this.#tableView, table, this.#entries, kind, sector, sectors);
@@ -217,6 +220,7 @@ export class TransferWriter {
     this.#number = (this.#number + 1) % NUMBERS;
     this.#entries = 0;
     this.#sectors = 0;
+    ring.store(WORD.hasOpen, 0);
     ring.store(WORD.isWaiting, 0);
     ring.store(WORD.closed, this.#number);
     Atomics.notify(ring.words, WORD.closed);
@@ -285,12 +289,13 @@ export class TransferReader {
 
   /**
    * Resolves when there is something beyond `end` as it was known, whenever that is; at once where there is already. `wake` has
-   * the writer look at what it is wanted to do, even where the host does nothing: what is open may be all that there is.
+   * the writer look at what it is wanted to do, where the host may have nothing more to do: what is open may be all that there is.
    */
   async waitBeyond(end: number, wake: () => void): Promise<void> {
     const { words } = this.#ring;
     this.#ring.store(WORD.isWaiting, 1);
-    wake();
+    // Who appends after this sees that the link waits.
+    if (this.#ring.load(WORD.hasOpen) === 1) wake();
     const waiting = Atomics.waitAsync(words, WORD.closed, end | 0);
     if (waiting.async) await waiting.value;
   }

@@ -1,0 +1,104 @@
+/** `sluice mirror`: its commands, and what they print. */
+import type { Argv } from "yargs";
+import { askMirror, askMirrorChange, askMirrorPoint } from "../control/client.ts";
+import type { MirrorStatus } from "../control/mirror-status.ts";
+import { formatSize } from "../control/sizes.ts";
+import type { CommittedPoint } from "../replication/sender.ts";
+import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
+import { print, table } from "./output.ts";
+import { page, volumeName, withName, type Act } from "./page.ts";
+
+/** The commands below `sluice mirror`. */
+export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
+  const show = (status: MirrorStatus): void => print(json, status, () => table(mirrorFacts(status)));
+  return command
+    .usage("$0 mirror ACTION")
+    .command(
+      "status <name>",
+      "how the mirror stands",
+      (status) =>
+        page(withName(status), "mirror status NAME", [
+          "Where the volume is mirrored to, how far the receiver is behind, and why it is not reached.",
+        ]),
+      act(async ({ name }) => show(await askMirror(volumeName(name)))),
+    )
+    .command(
+      "pause <name>",
+      "end the connection, and make none",
+      (pause) =>
+        page(withName(pause), "mirror pause NAME", [
+          "Ends the connection to the receiver. What is written meanwhile is logged, as far as there is room, and",
+          'recorded; with when_down = "stop" the volume waits in the modes that wait for the receiver.',
+        ]),
+      act(async ({ name }) => show(await askMirrorChange(volumeName(name), "pause"))),
+    )
+    .command(
+      "resume <name>",
+      "connect again after a pause",
+      (resume) => page(withName(resume), "mirror resume NAME", ["Connects to the receiver, which catches up."]),
+      act(async ({ name }) => show(await askMirrorChange(volumeName(name), "resume"))),
+    )
+    .command(
+      "cp <name>",
+      "make a consistency point now",
+      (cp) =>
+        page(
+          withName(cp),
+          "mirror cp NAME",
+          [
+            "Cuts a consistency point that shows all that was written by now, and waits until the receiver has it.",
+            "While something is to be copied the point is open: the receiver goes on to show the last closed one.",
+          ],
+          ["sync && $0 mirror cp data", "with what applications have written to files"],
+        ),
+      act(async ({ name }) => {
+        const point = await askMirrorPoint(volumeName(name));
+        print(json, point, () => describePoint(point));
+      }),
+    )
+    .command(
+      "mode <name>",
+      "change when writes are answered, and what is done without the receiver",
+      (mode) =>
+        page(
+          withName(mode),
+          "mirror mode NAME [--mode async|memory|sync] [--when-down continue|stop]",
+          [
+            "From now on, until the daemon is started again: a write is answered when it is stored here (async), when",
+            "the receiver has it in memory as well (memory), or durably (sync).",
+          ],
+          ["$0 mirror mode data --mode sync", "from now on"],
+        )
+          .option("mode", { choices: MIRROR_MODES, describe: "when a write is answered" })
+          .option("when-down", { choices: MIRROR_POLICIES, describe: "go on without the receiver, or wait for it" }),
+      act(async ({ name, mode, whenDown: policy }) => {
+        show(await askMirrorChange(volumeName(name), "mode", { mode, policy }));
+      }),
+    )
+    .demandCommand(1, "name an action: status, pause, resume, cp or mode");
+}
+
+function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {
+  const kind = isClosed ? "closed" : "open: something is still to be copied";
+  return `point ${point} of ${new Date(createdMs).toISOString()} is committed (${kind})`;
+}
+
+/** Rows for `sluice status` and `sluice mirror status`. */
+export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
+  const { lastClosed, sentBytes, points, toCopyBytes } = mirror;
+  const since = new Date(mirror.sinceMs).toISOString();
+  const shown =
+    lastClosed === null
+      ? "no closed point since the daemon began"
+      : `the receiver shows point ${lastClosed.point} of ${new Date(lastClosed.createdMs).toISOString()}`;
+  return [
+    ["mirror", `to ${mirror.to} (${mirror.transport}), ${mirror.mode}, ${mirror.policy} when down`],
+    ["", `${mirror.state} since ${since}${mirror.fault === null ? "" : `: ${mirror.fault.text}`}`],
+    ["", `${shown}; ${formatSize(toCopyBytes)} to copy`],
+    [
+      "",
+      `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
+        `${mirror.overflows} overflows of the log`,
+    ],
+  ];
+}

@@ -1,0 +1,183 @@
+/**
+ * The mirror of a volume as its daemon sees it: starts the thread of the link, and starts it again when it dies.
+ *
+ * Invariant: whatever becomes of the link, the volume goes on, as its policy says.
+ */
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { LinkStatus } from "../replication/link.ts";
+import type { LinkCommand, LinkNews, LinkWorkerData } from "../replication/link-worker.ts";
+import type { CommittedPoint } from "../replication/sender.ts";
+import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
+import type { LinkAttachment } from "../targets/mirror/mirror-server.ts";
+import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
+import type { Device } from "../ublk/device.ts";
+import { signalEvent } from "../ublk/event.ts";
+import type { MirrorConfig } from "./config.ts";
+import { volumeMark } from "./identity.ts";
+import { log } from "./log.ts";
+import type { MirrorStatus } from "./mirror-status.ts";
+import { mirrorStatePath } from "./paths.ts";
+import { formatAddress } from "./receive-address.ts";
+
+const LINK_WORKER = new URL(
+  import.meta.url.endsWith(".ts") ? "../replication/link-worker.ts" : "./link-worker.js",
+  import.meta.url,
+);
+/** A thread that has died is started again after so long. */
+const RESTART_MS = 1000;
+
+const UNKNOWN: LinkStatus = {
+  state: "connecting",
+  sinceMs: Date.now(),
+  fault: null,
+  lastPoint: null,
+  lastClosed: null,
+  connections: 0,
+  sentBytes: { transfers: 0, points: 0 },
+  points: { closed: 0, open: 0 },
+};
+
+export class Mirror {
+  readonly #name: string;
+  readonly #config: MirrorConfig;
+  readonly #memory: MirrorMemory;
+  readonly #numbers: MirrorNumbers;
+  readonly #device: Device;
+  #worker: Worker | undefined;
+  #isPaused = false;
+  #isStopped = false;
+  #link: LinkStatus = UNKNOWN;
+  #lastCut = 0;
+  readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
+
+  constructor(name: string, config: MirrorConfig, memory: MirrorMemory, device: Device) {
+    this.#name = name;
+    this.#config = config;
+    this.#memory = memory;
+    this.#device = device;
+    this.#numbers = new MirrorNumbers(memory);
+    this.setMode(config.mode);
+    this.setPolicy(config.policy);
+  }
+
+  /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
+  async start(): Promise<void> {
+    const { to: address, silenceMs, intervalMs } = this.#config;
+    const toVolume = new MessageChannel();
+    const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
+    await this.#device.order(attachment, [toVolume.port1]);
+    const workerData: LinkWorkerData = {
+      memory: this.#memory,
+      port: toVolume.port2,
+      statePath: mirrorStatePath(this.#name),
+      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs },
+      isPaused: this.#isPaused,
+    };
+    const name = `link ${this.#name}`;
+    const worker = new Worker(LINK_WORKER, { workerData, name, transferList: [toVolume.port2] });
+    this.#worker = worker;
+    worker.on("message", (news: LinkNews) => {
+      this.#take(news);
+    });
+    worker.on("error", (error) => {
+      log("error", `The link of the mirror has died, and is begun anew: ${messageOf(error)}`);
+    });
+    worker.on("exit", () => {
+      this.#exited();
+    });
+  }
+
+  #exited(): void {
+    this.#worker = undefined;
+    for (const answer of this.#cuts.values()) answer.reject(new UblkError("ELINK", "the link of the mirror has ended"));
+    this.#cuts.clear();
+    if (this.#isStopped) return;
+    // Nobody tells that what is written now is missing at the receiver: the state says so already, since the link was not in step.
+    setTimeout(() => {
+      this.start().catch((error: unknown) => {
+        if (!this.#isStopped) log("error", `The link of the mirror does not begin: ${messageOf(error)}`);
+      });
+    }, RESTART_MS);
+  }
+
+  #take(news: LinkNews): void {
+    if (news.type === "status") this.#tellChange(news.status);
+    else {
+      const answer = this.#cuts.get(news.id);
+      this.#cuts.delete(news.id);
+      if (news.type === "cut") answer?.resolve(news.point);
+      else answer?.reject(new UblkError(news.code, news.message));
+    }
+  }
+
+  #tellChange(status: LinkStatus): void {
+    const before = this.#link;
+    this.#link = status;
+    if (status.state === before.state && status.fault?.text === before.fault?.text) return;
+    const why = status.fault === null ? "" : `: ${status.fault.text}`;
+    log(why === "" ? "info" : "warning", `Mirror to ${this.#to}: ${status.state}${why}`);
+  }
+
+  get #to(): string {
+    return formatAddress(this.#config.to);
+  }
+
+  #command(command: LinkCommand): void {
+    this.#worker?.postMessage(command);
+  }
+
+  status(): MirrorStatus {
+    const numbers = this.#numbers;
+    const { mode, policy, isLogging, overflows, heldWrites } = numbers;
+    return {
+      ...this.#link,
+      to: this.#to,
+      transport: this.#config.transport,
+      ...{ mode, policy, isLogging, overflows, heldWrites },
+      toCopyBytes: numbers.toCopy * this.#memory.geometry.chunkSectors * SECTOR_BYTES,
+      writtenBlocks: numbers.written,
+    };
+  }
+
+  setMode(mode: MirrorMode): void {
+    this.#numbers.mode = mode;
+    signalEvent(this.#memory.event);
+  }
+
+  setPolicy(policy: MirrorPolicy): void {
+    this.#numbers.policy = policy;
+    signalEvent(this.#memory.event);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#command({ type: "pause" });
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#command({ type: "resume" });
+  }
+
+  /** Resolves with a point that shows all that was written before, once the receiver has it. Throws ELINK. */
+  async cutPoint(): Promise<CommittedPoint> {
+    if (this.#worker === undefined) throw new UblkError("ELINK", "the link of the mirror is being started: try again");
+    const id = ++this.#lastCut;
+    const answer = Promise.withResolvers<CommittedPoint>();
+    this.#cuts.set(id, answer);
+    this.#command({ type: "cut", id });
+    return answer.promise;
+  }
+
+  /** Ends the connection in peace. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    const exited = new Promise((resolve) => worker.once("exit", resolve));
+    this.#command({ type: "stop" });
+    await exited;
+  }
+}

@@ -1,0 +1,84 @@
+/** The thread that has the link of a mirrored volume: an event loop of its own, beside the thread that serves the host. */
+import { parentPort, workerData, type MessagePort } from "node:worker_threads";
+import type { MirrorMemory } from "../targets/mirror/mirror-memory.ts";
+import { codeOf, messageOf } from "../ublk/errors.ts";
+import { MirrorLink, type LinkOptions, type LinkStatus } from "./link.ts";
+import type { CommittedPoint } from "./sender.ts";
+import { SharedVolume } from "./shared-volume.ts";
+import { SourceStateFile } from "./source-state.ts";
+import { clearTransport } from "./transport.ts";
+
+/** What the thread is given. */
+export interface LinkWorkerData {
+  readonly memory: MirrorMemory;
+  /** To the thread that serves the host. */
+  readonly port: MessagePort;
+  readonly statePath: string;
+  readonly options: Omit<LinkOptions, "transport">;
+  readonly isPaused: boolean;
+}
+
+/** What the owner tells it. */
+export type LinkCommand =
+  { readonly type: "pause" | "resume" | "stop" } | { readonly type: "cut"; readonly id: number };
+
+/** What it tells the owner. */
+export type LinkNews =
+  | { readonly type: "status"; readonly status: LinkStatus }
+  | { readonly type: "cut"; readonly id: number; readonly point: CommittedPoint }
+  | { readonly type: "not cut"; readonly id: number; readonly code: string; readonly message: string };
+
+/** So often the numbers are told. */
+const STATUS_MS = 500;
+
+const owner = parentPort;
+if (owner === null) throw new Error("link-worker is a worker thread");
+const data = workerData as LinkWorkerData;
+
+const tell = (news: LinkNews): void => {
+  owner.postMessage(news);
+};
+const state = await SourceStateFile.open(data.statePath);
+const volume = new SharedVolume(data.memory, data.port);
+const link = new MirrorLink({ ...data.options, transport: clearTransport }, data.memory, volume, state);
+let told = "";
+const tellStatus = (): void => {
+  const { status } = link;
+  const text = JSON.stringify(status);
+  if (text !== told) tell({ type: "status", status });
+  told = text;
+};
+link.whenChanged = tellStatus;
+const timer = setInterval(tellStatus, STATUS_MS);
+
+async function cut(id: number): Promise<void> {
+  try {
+    tell({ type: "cut", id, point: await link.cutPoint() });
+  } catch (error) {
+    tell({ type: "not cut", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
+  }
+}
+
+owner.on("message", (command: LinkCommand) => {
+  switch (command.type) {
+    case "pause":
+      link.pause();
+      break;
+    case "resume":
+      link.resume();
+      break;
+    case "stop":
+      link.stop();
+      break;
+    case "cut":
+      void cut(command.id);
+      break;
+  }
+});
+
+if (data.isPaused) link.pause();
+await link.run();
+clearInterval(timer);
+tellStatus();
+data.port.close();
+owner.close();

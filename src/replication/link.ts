@@ -1,0 +1,374 @@
+/**
+ * The link of a mirrored volume to its receiver: connects, and connects again; has points cut; and says how it stands.
+ *
+ * Invariants. What the generations must tell is durable before what it is for (generations.ts): before the first point of a
+ * connection, and before a write is answered that the receiver may never get. The volume waits for the receiver only from when
+ * what it logs is what the receiver gets, until it is known durably that this side goes on alone.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import { TransferReader } from "../targets/mirror/transfer-ring.ts";
+import { messageOf, UblkError } from "../ublk/errors.ts";
+import { Connection } from "./connection.ts";
+import { FRAME, type FrameType } from "./frame.ts";
+import { inStep, met, offered, wentAlone } from "./generations.ts";
+import { decodeWelcome, encodeHello, reasonOf, type Welcome } from "./handshake.ts";
+import { decodeReason } from "./messages.ts";
+import { Sender, type CommittedPoint } from "./sender.ts";
+import type { SharedVolume } from "./shared-volume.ts";
+import { freshGeneration, type SourceStateFile } from "./source-state.ts";
+import { NO_TRANSFER } from "./transfer-id.ts";
+import type { Address, Transport } from "./transport.ts";
+
+export interface LinkOptions {
+  readonly volume: string;
+  readonly mark: bigint;
+  readonly address: Address;
+  readonly transport: Transport;
+  /** Who hears nothing for so long takes the connection for lost. */
+  readonly silenceMs: number;
+  /** Between two points, where something was written. */
+  readonly intervalMs: number;
+}
+
+export const LINK_STATES = ["paused", "connecting", "copying", "in step"] as const;
+/** "copying": something is to be copied before the next closed point. */
+export type LinkState = (typeof LINK_STATES)[number];
+
+export interface LinkStatus {
+  readonly state: LinkState;
+  /** Since when, in milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** Why there is no connection; null where there is one, or nothing is known yet. */
+  readonly fault: { readonly code: string; readonly text: string } | null;
+  readonly lastPoint: CommittedPoint | null;
+  /** The last closed one: what the receiver shows. */
+  readonly lastClosed: CommittedPoint | null;
+  readonly connections: number;
+  /** Payload bytes. */
+  readonly sentBytes: { readonly transfers: number; readonly points: number };
+  readonly points: { readonly closed: number; readonly open: number };
+}
+
+interface EarlyFrame {
+  readonly type: FrameType;
+  readonly payload: Uint8Array;
+}
+
+const BACK_OFF_MS = { first: 250, most: 10_000 } as const;
+/** So often at least it is noted which point the receiver has. */
+const SAVE_POINT_MS = 10_000;
+
+export class MirrorLink {
+  readonly #options: LinkOptions;
+  readonly #memory: MirrorMemory;
+  readonly #numbers: MirrorNumbers;
+  readonly #volume: SharedVolume;
+  readonly #state: SourceStateFile;
+  readonly #ring: TransferReader;
+  readonly #sender: Sender;
+  #connection: Connection | undefined;
+  #connections = 0;
+  #isConnected = false;
+  #isPaused = false;
+  #isStopped = false;
+  #abort = new AbortController();
+  #backOffMs: number = BACK_OFF_MS.first;
+  #sinceMs = Date.now();
+  #shown: LinkState = "connecting";
+  #fault: LinkStatus["fault"] = null;
+  #lastPoint: CommittedPoint | null = null;
+  #lastClosed: CommittedPoint | null = null;
+  #savedPointMs = 0;
+  readonly #sentBytes = { transfers: 0, points: 0 };
+  readonly #points = { closed: 0, open: 0 };
+  /** Who waits for a point, and for which. */
+  #waiting: { readonly point: number; readonly answer: PromiseWithResolvers<CommittedPoint> }[] = [];
+  /** Told when the state has changed, or the fault. */
+  whenChanged: () => void = () => undefined;
+
+  constructor(options: LinkOptions, memory: MirrorMemory, volume: SharedVolume, state: SourceStateFile) {
+    this.#options = options;
+    this.#memory = memory;
+    this.#volume = volume;
+    this.#state = state;
+    this.#numbers = new MirrorNumbers(memory);
+    const { incarnation } = state.state;
+    this.#ring = new TransferReader(memory.ring, memory.ringSize, incarnation);
+    const { geometry, ringSize } = memory;
+    const { chunkSectors } = geometry;
+    this.#sender = new Sender(
+      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, nowMs: Date.now },
+      {
+        ready: () => {
+          this.#ready();
+        },
+        committed: (point) => {
+          this.#committed(point);
+        },
+      },
+    );
+    volume.whenOverflowed = () => {
+      this.#overflowed();
+    };
+  }
+
+  get status(): LinkStatus {
+    return {
+      state: this.#shown,
+      sinceMs: this.#sinceMs,
+      fault: this.#fault,
+      lastPoint: this.#lastPoint,
+      lastClosed: this.#lastClosed,
+      connections: this.#connections,
+      sentBytes: { ...this.#sentBytes },
+      points: { ...this.#points },
+    };
+  }
+
+  #show(fault: LinkStatus["fault"]): void {
+    const { isLogging, toCopy } = this.#numbers;
+    const isInStep = this.#lastPoint?.isClosed === true && isLogging && toCopy === 0;
+    const connected = isInStep ? "in step" : "copying";
+    const state = this.#isPaused ? "paused" : this.#isConnected ? connected : "connecting";
+    if (state === this.#shown && fault?.text === this.#fault?.text) return;
+    if (state !== this.#shown) this.#sinceMs = Date.now();
+    this.#shown = state;
+    this.#fault = fault;
+    this.whenChanged();
+  }
+
+  /** Goes on until `stop`. */
+  async run(): Promise<void> {
+    // The thread of an earlier link may have died while it was waited for.
+    if (this.#numbers.isLinked) await this.#goAlone();
+    void this.#follow();
+    const timer = setInterval(() => {
+      if (this.#numbers.written > 0 || this.#numbers.toCopy > 0) this.#sender.cut();
+    }, this.#options.intervalMs);
+    while (!this.#isStopped) {
+      if (this.#isPaused) await this.#pauseEnds();
+      else await this.#tryOnce();
+    }
+    clearInterval(timer);
+  }
+
+  /** Sends what is logged as it comes. */
+  async #follow(): Promise<void> {
+    while (!this.#isStopped) {
+      await this.#ring.waitBeyond(this.#ring.end, this.#volume.wake);
+      this.#sender.pump();
+      if (this.#sender.isFilling) this.#sender.cut();
+    }
+  }
+
+  async #tryOnce(): Promise<void> {
+    this.#abort = new AbortController();
+    try {
+      await this.#connectOnce(this.#abort.signal);
+    } catch (error) {
+      this.#show(reasonOf(error));
+    }
+    if (this.#isPaused || this.#isStopped) return;
+    await sleep(this.#backOffMs, undefined, { signal: this.#abort.signal }).catch(() => undefined);
+    this.#backOffMs = Math.min(2 * this.#backOffMs, BACK_OFF_MS.most);
+  }
+
+  /** From connecting to the connection's end. Rejects with the reason, where it did not end in peace. */
+  async #connectOnce(signal: AbortSignal): Promise<void> {
+    const { transport, address, silenceMs } = this.#options;
+    const stream = await transport.connect(address, AbortSignal.any([signal, AbortSignal.timeout(silenceMs)]));
+    const ended = Promise.withResolvers<undefined>();
+    // What comes before all is done that the welcome asks for.
+    const early: EarlyFrame[] = [];
+    let isWelcomed = false;
+    const connection = new Connection(stream, silenceMs, {
+      onFrame: (type, payload) => {
+        if (this.#isConnected) this.#take(type, payload);
+        else if (isWelcomed) early.push({ type, payload: payload.slice() });
+        else {
+          const welcome = welcomeIn(type, payload);
+          isWelcomed = true;
+          connection.acceptLargeFrames();
+          this.#welcomed(welcome, connection, early).catch((error: unknown) => {
+            ended.reject(asError(error));
+            connection.closeFor(reasonOf(error));
+          });
+        }
+      },
+      onEnd: (error) => {
+        this.#ended().then(
+          () => {
+            if (error === undefined) ended.resolve(undefined);
+            else ended.reject(error);
+          },
+          (failure: unknown) => {
+            ended.reject(asError(failure));
+          },
+        );
+      },
+    });
+    this.#connection = connection;
+    connection.send(FRAME.HELLO, this.#hello());
+    await ended.promise;
+  }
+
+  #hello(): Uint8Array {
+    const { volume, mark } = this.#options;
+    const { geometry } = this.#memory;
+    const { incarnation, generations, lastPoint } = this.#state.state;
+    const { mode, policy } = this.#numbers;
+    return encodeHello({
+      ...{ role: "source", volume, mark, mode, policy, generations, incarnation },
+      volumeBytes: geometry.volumeSectors * SECTOR_BYTES,
+      blockBytes: geometry.blockSectors * SECTOR_BYTES,
+      connection: ++this.#connections,
+      lastTransfer: NO_TRANSFER,
+      lastPoint: Math.max(lastPoint, this.#lastPoint?.point ?? 0),
+    });
+  }
+
+  async #welcomed(welcome: Welcome, connection: Connection, early: readonly EarlyFrame[]): Promise<void> {
+    const { generations } = this.#state.state;
+    // Any point of this connection may be taken without this side knowing.
+    await this.#state.save({ generations: offered(met(generations, welcome.generations)) });
+    if (this.#connection !== connection) return;
+    this.#backOffMs = BACK_OFF_MS.first;
+    this.#isConnected = true;
+    this.#sender.connect(welcome, (type, ...pieces) => {
+      this.#sentBytes[type === FRAME.TRANSFER ? "transfers" : "points"] += pieces.reduce(
+        (sum, { length }) => sum + length,
+        0,
+      );
+      connection.send(type, ...pieces);
+    });
+    for (const { type, payload } of early) this.#take(type, payload);
+    this.#show(null);
+  }
+
+  #take(type: FrameType, payload: Uint8Array): void {
+    this.#sender.take(type, payload);
+    if (this.#sender.isFilling) this.#sender.cut();
+  }
+
+  #ready(): void {
+    this.#numbers.isLinked = true;
+    this.#volume.wake();
+  }
+
+  #committed(point: CommittedPoint): void {
+    this.#lastPoint = point;
+    this.#points[point.isClosed ? "closed" : "open"]++;
+    if (point.isClosed) this.#closed(point);
+    const waiting = this.#waiting;
+    this.#waiting = waiting.filter((each) => each.point > point.point);
+    for (const each of waiting) if (each.point <= point.point) each.answer.resolve(point);
+    // What is to be copied does not wait for the next turn; nor does who waits for a point.
+    if (this.#numbers.toCopy > 0 || this.#waiting.length > 0) this.#sender.cut();
+    this.#show(null);
+  }
+
+  #closed(point: CommittedPoint): void {
+    const { generations } = this.#state.state;
+    const settled = inStep(generations);
+    const isNews = settled.bitmap !== generations.bitmap || settled.offered !== generations.offered;
+    this.#lastClosed = point;
+    if (!isNews && Date.now() - this.#savedPointMs < SAVE_POINT_MS) return;
+    this.#savedPointMs = Date.now();
+    this.#state.save({ generations: settled, lastPoint: point.point }).catch((error: unknown) => {
+      this.#connection?.destroy(asError(error));
+    });
+  }
+
+  #overflowed(): void {
+    const isWaitedFor = this.#isConnected && this.#numbers.mode !== "async";
+    // Writes wait that are in no log: they are answered when it is durable that this side goes on alone.
+    if (isWaitedFor) {
+      this.#connection?.closeFor({ code: "EOVERFLOW", text: "the log of the source was full: it begins anew" });
+    }
+    this.#sender.overflowed();
+    this.#show(this.#fault);
+  }
+
+  /** The connection is gone: the volume goes on alone, and it is known durably before it does. */
+  async #ended(): Promise<void> {
+    const wasConnected = this.#isConnected;
+    this.#connection = undefined;
+    this.#isConnected = false;
+    if (!wasConnected) return;
+    this.#sender.disconnect();
+    const lost = new UblkError("ELINK", "the connection to the receiver was lost");
+    for (const { answer } of this.#waiting.splice(0)) answer.reject(lost);
+    this.#show(this.#fault);
+    await this.#goAlone();
+  }
+
+  async #goAlone(): Promise<void> {
+    const { generations } = this.#state.state;
+    const alone = wentAlone(generations, freshGeneration());
+    if (alone !== generations) await this.#state.save({ generations: alone });
+    this.#numbers.isLinked = false;
+    this.#volume.wake();
+  }
+
+  /** Resolves with the next point that shows all that is written by now. Rejects where there is no connection. */
+  async cutPoint(): Promise<CommittedPoint> {
+    if (!this.#isConnected) {
+      const why = this.#fault === null ? "" : `: ${this.#fault.text}`;
+      throw new UblkError("ELINK", `there is no connection to the receiver${why}`);
+    }
+    const answer = Promise.withResolvers<CommittedPoint>();
+    this.#waiting.push({ point: this.#sender.nextPoint, answer });
+    this.#sender.cut();
+    return answer.promise;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#end("paused");
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#backOffMs = BACK_OFF_MS.first;
+    this.#abort.abort();
+  }
+
+  async #pauseEnds(): Promise<void> {
+    this.#show(null);
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    await new Promise((resolve) => {
+      signal.addEventListener("abort", resolve, { once: true });
+    });
+  }
+
+  /** Ends the connection in peace, and for good. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#end("stopped");
+  }
+
+  #end(how: string): void {
+    for (const { answer } of this.#waiting.splice(0)) answer.reject(new UblkError("ELINK", `the mirror is ${how}`));
+    this.#connection?.close();
+    this.#abort.abort();
+  }
+}
+
+function welcomeIn(type: FrameType, payload: Uint8Array): Welcome {
+  if (type === FRAME.WELCOME) return decodeWelcome(payload);
+  if (type === FRAME.REFUSED) {
+    const { code, text } = decodeReason(payload);
+    throw new UblkError(code, `the receiver refuses: ${text}`);
+  }
+  throw new UblkError(
+    "EPROTOCOL",
+    `a receiver answers HELLO with WELCOME or REFUSED, not with a frame of type ${type}`,
+  );
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new UblkError("EIO", messageOf(error));
+}

@@ -1,0 +1,127 @@
+/**
+ * The volume that is mirrored as the thread of the link sees it: it orders by messages, and is answered by messages.
+ *
+ * Invariant: an answer goes to whoever asked. What a later order has overtaken is never answered.
+ */
+import type { MessagePort } from "node:worker_threads";
+import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
+import { dirtyHalves, MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
+import { readPlace, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import { signalEvent } from "../ublk/event.ts";
+import type { SourceCut, SourceVolume } from "./sender.ts";
+
+/** What could not be read is read again after so long: it may be the disk's fault for good. */
+const RETRY_MS = 1000;
+
+interface Asked<Answer> {
+  readonly id: number;
+  readonly done: Answer;
+}
+
+export class SharedVolume implements SourceVolume {
+  readonly #memory: MirrorMemory;
+  readonly #port: MessagePort;
+  readonly #numbers: MirrorNumbers;
+  readonly #halves: readonly [DirtyBlocks, DirtyBlocks];
+  readonly #reads: Uint8Array;
+  #lastId = 0;
+  #restart: Asked<(firstTransfer: number) => void> | undefined;
+  #cut: Asked<(cut: SourceCut) => void> | undefined;
+  readonly #reading = new Map<number, { sectors: number; done: (result: number, bytes: Uint8Array) => void }>();
+  /** Told when the log was full, and nothing is logged any more. */
+  whenOverflowed: () => void = () => undefined;
+  /** Told when something could not be read, with a negative errno; it is tried again. */
+  whenUnread: (result: number) => void = () => undefined;
+
+  constructor(memory: MirrorMemory, port: MessagePort) {
+    this.#memory = memory;
+    this.#port = port;
+    this.#numbers = new MirrorNumbers(memory);
+    this.#halves = dirtyHalves(memory);
+    this.#reads = new Uint8Array(memory.reads);
+    port.on("message", (report: LinkReport) => {
+      this.#take(report);
+    });
+  }
+
+  #order(order: LinkOrder): void {
+    this.#port.postMessage(order);
+    this.wake();
+  }
+
+  /** Has the thread of the host look at what it is told. */
+  readonly wake = (): void => {
+    signalEvent(this.#memory.event);
+  };
+
+  #take(report: LinkReport): void {
+    switch (report.kind) {
+      case "ready":
+        if (this.#restart?.id === report.id) this.#restart.done(report.firstTransfer);
+        break;
+      case "cut":
+        if (this.#cut?.id === report.id) this.#cut.done({ ...report, half: this.#halves[report.half] });
+        break;
+      case "read":
+        this.#hasRead(report.id, report.result);
+        break;
+      case "overflowed":
+        this.whenOverflowed();
+        break;
+    }
+  }
+
+  #hasRead(id: number, result: number): void {
+    const asked = this.#reading.get(id);
+    this.#reading.delete(id);
+    if (asked === undefined) return;
+    const { sectors, done } = asked;
+    if (result < 0) {
+      this.whenUnread(result);
+      setTimeout(() => {
+        done(result, this.#reads.subarray(0, 0));
+      }, RETRY_MS);
+      return;
+    }
+    const at = readPlace(id);
+    done(0, this.#reads.subarray(at, at + sectors * SECTOR_BYTES));
+  }
+
+  restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void {
+    const id = ++this.#lastId;
+    this.#restart = { id, done: ready };
+    this.#cut = undefined;
+    this.#reading.clear();
+    this.#order({ kind: "restart", id, isFull, partialsMax });
+  }
+
+  acknowledged(received: number, durable: number): void {
+    this.#numbers.setAcknowledged(received, durable);
+    this.wake();
+  }
+
+  cut(copyChunks: number, done: (cut: SourceCut) => void): void {
+    const id = ++this.#lastId;
+    this.#cut = { id, done };
+    this.#order({ kind: "cut", id, copyChunks });
+  }
+
+  read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void {
+    const id = ++this.#lastId;
+    this.#reading.set(id, { sectors, done });
+    this.#order({ kind: "read", id, sector, sectors });
+  }
+
+  hasRead(block: number, blocks: number): void {
+    this.#order({ kind: "hasRead", block, blocks });
+  }
+
+  endPoint(isCommitted: boolean, isClosed: boolean): void {
+    this.#order({ kind: "endPoint", isCommitted, isClosed });
+  }
+
+  lacks(sector: number, sectors: number): void {
+    this.#order({ kind: "lacks", sector, sectors });
+  }
+}

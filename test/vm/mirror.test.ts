@@ -1,0 +1,73 @@
+/** A volume that is mirrored to another host: copied, followed, and caught up with, whoever dies, and with the link cut. */
+import test from "ava";
+import { askMirror, askMirrorChange, askMirrorPoint } from "../../src/control/client.ts";
+import type { MirrorStatus } from "../../src/control/mirror-status.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { Remote, REMOTE } from "./remote.ts";
+import { image, MIB, sh, until, VerifiedLoad } from "./support.ts";
+
+const VOLUME = "data";
+const SIZE = 32 * MIB;
+const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
+const is = (state: MirrorStatus["state"]) => async (): Promise<boolean> => (await askMirror(VOLUME)).state === state;
+
+test.serial("the remote becomes the volume, and stays it", async (t) => {
+  const path = await image(VOLUME, SIZE);
+  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 30\ninterval = 0.2`;
+  await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/nvram"\nlimit = "16MiB"\n${mirror}`);
+  await sh(`bin/sluice nvram create ${VOLUME}`);
+  const remote = await Remote.make(VOLUME, { size: "32MiB", store: "64MiB", log: "64MiB" });
+  const daemon = new Daemon(VOLUME);
+  await daemon.start();
+  /** Nothing is written: a point shows all that there is, and the remote is brought to it. */
+  const isEqual = async (what: string): Promise<void> => {
+    await until(is("in step"));
+    const { point, isClosed } = await askMirrorPoint(VOLUME);
+    t.true(isClosed, what);
+    const wanted = await hash(daemon.path);
+    // The image is brought to a point when it is committed.
+    await until(
+      async () => (await remote.status()).lastPoint !== point || (await hash(Remote.path("data.path"))) === wanted,
+    );
+    t.is(await hash(Remote.path("data.path")), wanted, what);
+  };
+
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=24 oflag=direct status=none`);
+  t.is((await askMirror(VOLUME)).state, "connecting");
+  await remote.start();
+  let load = new VerifiedLoad(daemon.path);
+  await until(is("in step"));
+  t.true((await load.stop()) > 0);
+  await isEqual("a first copy under load");
+  t.true((await askMirror(VOLUME)).points.open > 0);
+
+  load = new VerifiedLoad(daemon.path);
+  for (let kill = 0; kill < 3; kill++) {
+    await until(is("in step"));
+    await daemon.end("SIGKILL");
+    await daemon.start();
+  }
+  t.true((await load.stop()) > 0);
+  await isEqual("the source is killed");
+
+  load = new VerifiedLoad(daemon.path);
+  for (let kill = 0; kill < 3; kill++) {
+    await until(is("in step"));
+    await remote.end("SIGKILL");
+    await until(is("connecting"));
+    await remote.start();
+  }
+  t.true((await load.stop()) > 0);
+  await isEqual("the receiver is killed");
+
+  await askMirrorChange(VOLUME, "pause");
+  await until(is("paused"));
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=16 oflag=direct status=none`);
+  const { overflows, toCopyBytes } = await askMirror(VOLUME);
+  t.true(overflows > 0, "more than the log has room for");
+  t.true(toCopyBytes >= 12 * MIB);
+  await askMirrorChange(VOLUME, "resume");
+  await isEqual("caught up after a pause");
+  await daemon.end("SIGTERM");
+  await remote.end("SIGTERM");
+});
