@@ -315,7 +315,7 @@ test.serial("what a source may not send ends its connection, with the reason, an
   const next = await FakeSource.connect(receive.address);
   await next.welcomed(helloOf(spec.name, VOLUME_BYTES, { connection: 2 }));
   // However fast it makes room: without a point there is no more than the log has.
-  for (let sent = 0, number = 1; sent <= SIZES.logBytes; sent += 2 * BLOCK_BYTES) next.write(1, number++, 0, 7);
+  for (let sent = 0, number = 1; sent <= SIZES.logBytes; sent += BLOCK_BYTES) next.write(1, number++, 0, 7);
   t.regex(String(await next.ended.promise), /more transfers than were granted/);
   const last = await FakeSource.connect(receive.address);
   await last.welcomed(helloOf(spec.name, VOLUME_BYTES, { connection: 3 }));
