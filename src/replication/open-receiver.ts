@@ -93,6 +93,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
     },
     state.lastClosed,
   );
+  const slotsReserved = FREE_RESERVED * storeGeometry.slotsPerSegment;
   ring.registerFiles(files);
   const receiver = new Receiver(
     {
@@ -146,7 +147,9 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
         points,
         log: { used: log.head.position - log.tail.position, size: logGeometry.ringBytes },
         store: { used: cow.versions * storeGeometry.blockBytes, size: roomBytes(storeGeometry) },
-        isStoreFull: holding > 0 && freeSlots <= FREE_RESERVED * storeGeometry.slotsPerSegment,
+        // Older points would be given up first.
+        isStoreFull:
+          holding > 0 && freeSlots <= slotsReserved && points.filter((each) => each.state === "valid").length < 2,
       };
     },
     afterBatch: () => {

@@ -53,13 +53,15 @@ class Service {
 
   /** Serves until it is told to quit. */
   run(): void {
-    const { applier, gate, cow } = this.#open;
+    const { applier, gate, cow, status } = this.#open;
     const isIdle = (): boolean => applier.isIdle && gate.isIdle;
     while (!this.#isAbandoned && !(this.#isQuitting && this.#isSettled && isIdle())) {
       this.#ring.submitAndWait();
       this.#ring.reap();
       this.#open.afterBatch();
       this.#tell();
+      // What waits for room in the store waits for good.
+      if (this.#isQuitting && this.#isSettled && status().isStoreFull) return;
     }
     if (this.#isAbandoned) return;
     cow.close();

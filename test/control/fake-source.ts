@@ -11,10 +11,11 @@ import {
   encodePointEnd,
   POINT_BEGIN_BYTES,
   POINT_END_BYTES,
+  type PointBegin,
   type Reason,
 } from "../../src/replication/messages.ts";
-import { encodeRuns, RUN_KIND } from "../../src/replication/point-items.ts";
-import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
+import { NO_TRANSFER, type TransferId } from "../../src/replication/transfer-id.ts";
 import { clearTransport, type Address } from "../../src/replication/transport.ts";
 import { encodeTable, ENTRY_KIND, SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
 import { volumeMark } from "../../src/control/identity.ts";
@@ -53,8 +54,8 @@ export class FakeSource {
   #hasEnded = false;
   readonly ended = Promise.withResolvers<Error | undefined>();
 
-  private constructor(stream: Awaited<ReturnType<typeof clearTransport.connect>>) {
-    this.#connection = new Connection(stream, SILENCE_MS, {
+  private constructor(stream: Awaited<ReturnType<typeof clearTransport.connect>>, silenceMs: number) {
+    this.#connection = new Connection(stream, silenceMs, {
       onFrame: (type, payload) => {
         this.#heard.push({ type, payload: new Uint8Array(payload) });
         this.#wake();
@@ -67,8 +68,9 @@ export class FakeSource {
     });
   }
 
-  static async connect(address: Address): Promise<FakeSource> {
-    return new FakeSource(await clearTransport.connect(address, new AbortController().signal));
+  /** It gives a sign of life at least every third of `silenceMs`. */
+  static async connect(address: Address, silenceMs = SILENCE_MS): Promise<FakeSource> {
+    return new FakeSource(await clearTransport.connect(address, new AbortController().signal), silenceMs);
   }
 
   readonly send = (type: FrameType, payload: Uint8Array): void => {
@@ -109,17 +111,33 @@ export class FakeSource {
   }
 
   /** A closed point: blocks that transfers of its incarnation have, each one in another. Resolves when it is committed. */
-  async point(
+  point(
     point: number,
-    { incarnation, counter }: { incarnation: number; counter: number },
+    cut: TransferId,
     blocks: readonly { readonly block: number; readonly transfer: number }[],
     createdMs: number,
   ): Promise<number> {
+    const runs = blocks.map(({ block, transfer }) => ({
+      kind: RUN_KIND.REFERENCE,
+      block,
+      blocks: 1,
+      transfer,
+      place: 0,
+    }));
+    return this.#point({ point, cut, createdMs, isClosed: true }, runs);
+  }
+
+  /** A closed point in which all of a volume of so many blocks is zeroes. */
+  zeroesPoint(point: number, cut: TransferId, blocks: number): Promise<number> {
+    const runs = [{ kind: RUN_KIND.ZEROES, block: 0, blocks, transfer: 0, place: 0 }];
+    return this.#point({ point, cut, createdMs: 0, isClosed: true }, runs);
+  }
+
+  async #point(head: PointBegin, runs: readonly PointRun[]): Promise<number> {
+    const { point } = head;
     const begin = new Uint8Array(POINT_BEGIN_BYTES);
-    encodePointBegin(begin, { point, cut: { incarnation, counter }, createdMs, isClosed: true });
-    const items = encodeRuns(
-      blocks.map(({ block, transfer }) => ({ kind: RUN_KIND.REFERENCE, block, blocks: 1, transfer, place: 0 })),
-    );
+    encodePointBegin(begin, head);
+    const items = encodeRuns(runs);
     const end = new Uint8Array(POINT_END_BYTES);
     encodePointEnd(end, { point, items: 1, checksum: crc32(items) });
     this.send(FRAME.POINT_BEGIN, begin);

@@ -1,7 +1,8 @@
 /** The receiver's configuration: what it means, and the line for each way in which it can be wrong. */
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import test from "ava";
-import { ConfigError, configFile } from "../../src/control/config-name.ts";
+import { ConfigError, configFile, configuredVolumes, startedVolumes } from "../../src/control/config-name.ts";
 import { formatAddress, isAddress, parseAddress } from "../../src/control/receive-address.ts";
 import { RECEIVE_KEYS } from "../../src/control/receive-schema.ts";
 import { parseReceiveConfig, specOf } from "../../src/control/receive-config.ts";
@@ -104,6 +105,17 @@ test("no volume has the name of the receiver's own file", (t) => {
   t.throws(() => configFile("receive"), { instanceOf: ConfigError, message: /"receive" is no name for a volume/ });
   t.throws(() => configFile("/etc/sluice/receive.toml"), { instanceOf: ConfigError, message: /means the receiver/ });
   t.is(configFile("receiver").name, "receiver");
+});
+
+test("the receiver is not listed among the volumes", async (t) => {
+  const folder = await mkdtemp(`${tmpdir()}/sluice-names-`);
+  t.teardown(() => rm(folder, { recursive: true }));
+  process.env["SLUICE_CONFIG_DIR"] = folder;
+  process.env["SLUICE_RUNTIME_DIR"] = folder;
+  for (const name of ["receive.toml", "data.toml", "receive.sock", "data.sock"])
+    await writeFile(`${folder}/${name}`, "");
+  t.deepEqual(configuredVolumes(), ["data"]);
+  t.deepEqual(startedVolumes(), ["data"]);
 });
 
 test("a key is described in docs/configuration.md if and only if it exists", async (t) => {

@@ -32,7 +32,7 @@ interface Place {
 let folders = 0;
 
 /** A volume of its own, made and configured. Environment variables belong to the process: tests here are serial. */
-async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}): Promise<Place> {
+async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}, sizes = SIZES): Promise<Place> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-receive-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   process.env["SLUICE_RUNTIME_DIR"] = `${folder}/run`;
@@ -47,7 +47,7 @@ async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}): P
     blockBytes: BLOCK_BYTES,
     ...change,
   };
-  await initReceived(spec, SIZES);
+  await initReceived(spec, sizes);
   const listen = { host: "127.0.0.1", port: 0 };
   return { spec, config: { file: "receive.toml", listen, transport: "clear", silenceMs: 30_000, volumes: [spec] } };
 }
@@ -161,6 +161,32 @@ test.serial(
     await source.point(2, { incarnation: 1, counter: 2 }, [{ block: 2, transfer: 2 }], MOMENT + 2);
     await until(async () => (await blockOf(spec, 2)) === 0x22);
     t.is(await blockOf(spec, 1), 0x11);
+  },
+);
+
+test.serial(
+  "without room in the store the last closed point stays, and the next one waits, also after a restart",
+  async (t) => {
+    const imageBytes = 64 * MIB;
+    const { config, spec } = await place(t, { keep: 2 }, { ...SIZES, imageBytes });
+    const isFull = async (receive: Receive): Promise<boolean> => (await statusOf(receive)).isStoreFull;
+    const kept = async (receive: Receive): Promise<string[]> =>
+      (await statusOf(receive)).points.map(({ point, state }) => `${point} ${state}`);
+    {
+      await using receive = await Receive.start(config);
+      const source = await FakeSource.connect(receive.address);
+      await source.welcomed(helloOf(spec.name, imageBytes));
+      await writePoint(source, 1, 0x11);
+      await writePoint(source, 2, 0x22);
+      await until(async () => (await blockOf(spec, 2)) === 0x22);
+      // The store has 64 MiB, less what it needs itself.
+      t.is(await source.zeroesPoint(3, { incarnation: 1, counter: 2 }, imageBytes / BLOCK_BYTES), 3);
+      await until(() => isFull(receive));
+      t.deepEqual(await kept(receive), ["1 full", "2 valid"]);
+    }
+    await using receive = await Receive.start(config);
+    await until(() => isFull(receive));
+    t.deepEqual(await kept(receive), ["1 full", "2 valid"]);
   },
 );
 
@@ -289,31 +315,34 @@ test.serial("what a source may not send ends its connection, with the reason, an
   const next = await FakeSource.connect(receive.address);
   await next.welcomed(helloOf(spec.name, VOLUME_BYTES, { connection: 2 }));
   // However fast it makes room: without a point there is no more than the log has.
-  for (let sent = 0, number = 1; sent <= SIZES.logBytes; sent += 2 * BLOCK_BYTES) next.write(1, number++, 0, 7);
+  for (let sent = 0, number = 1; sent <= SIZES.logBytes; sent += BLOCK_BYTES) next.write(1, number++, 0, 7);
   t.regex(String(await next.ended.promise), /more transfers than were granted/);
   const last = await FakeSource.connect(receive.address);
   await last.welcomed(helloOf(spec.name, VOLUME_BYTES, { connection: 3 }));
   t.is((await statusOf(receive)).state, "connected");
 });
 
-test.serial("who says nothing is not waited for, and those who were not welcomed are not more than 64", async (t) => {
-  const { config } = await place(t);
-  await using receive = await Receive.start({ ...config, silenceMs: 300 });
-  const silent = await Promise.all(Array.from({ length: 64 }, () => FakeSource.connect(receive.address)));
-  const one = await FakeSource.connect(receive.address);
-  const first = await Promise.race([
-    one.ended.promise.then(() => "one"),
-    silent[0]?.ended.promise.then(() => "silent"),
-  ]);
-  t.is(first, "one");
-  const ends = await Promise.all(silent.map((source) => source.ended.promise));
-  t.true(
-    ends.every((end) => /no HELLO|ELINK|silent/.test(String(end))),
-    String(ends[0]),
-  );
-  const later = await FakeSource.connect(receive.address);
-  t.is((await later.refused(encodeHello(helloOf("another", VOLUME_BYTES)))).code, "ENOENT");
-});
+test.serial(
+  "who has nothing to say but that he lives is not waited for, and those who were not welcomed are not more than 64",
+  async (t) => {
+    const { config } = await place(t);
+    await using receive = await Receive.start({ ...config, silenceMs: 300 });
+    const silent = await Promise.all(Array.from({ length: 64 }, () => FakeSource.connect(receive.address, 300)));
+    const one = await FakeSource.connect(receive.address);
+    const first = await Promise.race([
+      one.ended.promise.then(() => "one"),
+      silent[0]?.ended.promise.then(() => "silent"),
+    ]);
+    t.is(first, "one");
+    const ends = await Promise.all(silent.map((source) => source.ended.promise));
+    t.true(
+      ends.every((end) => /no HELLO has come/.test(String(end))),
+      String(ends[0]),
+    );
+    const later = await FakeSource.connect(receive.address);
+    t.is((await later.refused(encodeHello(helloOf("another", VOLUME_BYTES)))).code, "ENOENT");
+  },
+);
 
 test.serial("a volume that cannot be opened says why, and the others go on", async (t) => {
   const { config, spec } = await place(t);
