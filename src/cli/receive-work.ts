@@ -42,7 +42,7 @@ export async function checkReceiver(json: boolean): Promise<void> {
   const config = await readReceiveConfig();
   print(json, config, () =>
     table([
-      ["listen", `${formatAddress(config.listen)}, ${config.transport}`],
+      ["listen", `${formatAddress(config.listen)}, ${config.transport.transport}`],
       ...config.volumes.map(({ name, path, store, log: logPath, keep }) => [
         name,
         `image ${path}, store ${store} (${keep} points), log ${logPath}`,

@@ -15,6 +15,7 @@ import { checkedTable } from "./config-table.ts";
 import { ownerOf } from "./identity.ts";
 import { lossNotePath, memoryPath } from "./paths.ts";
 import { parseReceiver } from "./receive-address.ts";
+import type { TransportTable } from "./transport-shape.ts";
 
 /** What a file describes. */
 export interface VolumeConfig {
@@ -34,7 +35,9 @@ export interface VolumeConfig {
 export interface MirrorConfig {
   /** The receiver. */
   readonly to: Address;
-  readonly transport: "clear" | "tls";
+  /** What its key is known by here. */
+  readonly receiver: string;
+  readonly transport: TransportTable;
   readonly mode: MirrorMode;
   readonly policy: MirrorPolicy;
   /** Between two consistency points, where something was written. */
@@ -105,9 +108,10 @@ function mirrorSpecOf({ mirror }: ConfigTable): MirrorSpec | null {
 
 function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
   if (mirror === undefined) return null;
-  const { to, transport, mode, when_down: policy, interval, silence } = mirror;
+  const { transport, ca, certificate, key, mode, when_down: policy, interval, silence } = mirror;
+  const to = parseReceiver(mirror.to) as Address;
   return {
-    ...{ to: parseReceiver(to) as Address, transport, mode, policy },
+    ...{ to, receiver: mirror.receiver ?? to.host, transport: { transport, ca, certificate, key }, mode, policy },
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
   };

@@ -5,7 +5,6 @@
  */
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { LinkStatus } from "../replication/link.ts";
-import type { LinkCommand, LinkNews, LinkWorkerData } from "../replication/link-worker.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
 import type { LinkAttachment } from "../targets/mirror/mirror-server.ts";
@@ -16,15 +15,13 @@ import type { Device } from "../ublk/device.ts";
 import { signalEvent } from "../ublk/event.ts";
 import type { MirrorConfig } from "./config.ts";
 import { volumeMark } from "./identity.ts";
+import type { LinkCommand, LinkNews, LinkWorkerData } from "./link-worker.ts";
 import { log } from "./log.ts";
 import type { MirrorStatus } from "./mirror-status.ts";
 import { mirrorStatePath } from "./paths.ts";
 import { formatAddress } from "./receive-address.ts";
 
-const LINK_WORKER = new URL(
-  import.meta.url.endsWith(".ts") ? "../replication/link-worker.ts" : "./link-worker.js",
-  import.meta.url,
-);
+const LINK_WORKER = new URL(import.meta.url.endsWith(".ts") ? "./link-worker.ts" : "./link-worker.js", import.meta.url);
 /** A thread that has died is started again after so long. */
 const RESTART_MS = 1000;
 
@@ -64,7 +61,7 @@ export class Mirror {
 
   /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
   async start(): Promise<void> {
-    const { to: address, silenceMs, intervalMs } = this.#config;
+    const { to: address, silenceMs, intervalMs, transport, receiver } = this.#config;
     const toVolume = new MessageChannel();
     const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
     await this.#device.order(attachment, [toVolume.port1]);
@@ -73,6 +70,8 @@ export class Mirror {
       port: toVolume.port2,
       statePath: mirrorStatePath(this.#name),
       options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs },
+      transport,
+      receiver,
       isPaused: this.#isPaused,
     };
     const name = `link ${this.#name}`;
@@ -134,7 +133,7 @@ export class Mirror {
     return {
       ...this.#link,
       to: this.#to,
-      transport: this.#config.transport,
+      transport: this.#config.transport.transport,
       ...{ mode, policy, isLogging, overflows, heldWrites },
       toCopyBytes: numbers.toCopy * this.#memory.geometry.chunkSectors * SECTOR_BYTES,
       writtenBlocks: numbers.written,

@@ -6,7 +6,8 @@ import { ConfigError, RECEIVER } from "./config-name.ts";
 import { checkedTable } from "./config-table.ts";
 import { configPath } from "./paths.ts";
 import { parseAddress } from "./receive-address.ts";
-import { RECEIVE_KEYS, receiveConflictsOf, receiveSchema, type ReceiveTable } from "./receive-schema.ts";
+import { RECEIVE_KEYS, receiveConflictsOf, receiveSchema } from "./receive-schema.ts";
+import type { TransportTable } from "./transport-shape.ts";
 
 /** A volume that is mirrored to here. */
 export interface ReceivedSpec {
@@ -19,12 +20,14 @@ export interface ReceivedSpec {
   readonly keep: number;
   /** Of a block of consistency points; its source must have the same. */
   readonly blockBytes: number;
+  /** The hosts that may be its source; null for all that are known here. */
+  readonly from: readonly string[] | null;
 }
 
 export interface ReceiveConfig {
   readonly file: string;
   readonly listen: Address;
-  readonly transport: ReceiveTable["transport"];
+  readonly transport: TransportTable;
   /** Who is silent for so long is taken for lost. */
   readonly silenceMs: number;
   readonly volumes: readonly ReceivedSpec[];
@@ -55,9 +58,13 @@ export function parseReceiveConfig(text: string, file: string): ReceiveConfig {
   return {
     file,
     listen: parseAddress(table.listen),
-    transport: table.transport,
+    transport: { transport: table.transport, ca: table.ca, certificate: table.certificate, key: table.key },
     silenceMs: table.silence * 1000,
-    volumes: table.volume.map(({ block_size: blockBytes, ...volume }) => ({ ...volume, blockBytes })),
+    volumes: table.volume.map(({ block_size: blockBytes, from, ...volume }) => ({
+      ...volume,
+      blockBytes,
+      from: from ?? null,
+    })),
   };
 }
 

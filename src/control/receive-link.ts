@@ -11,6 +11,7 @@ import { FRAME, type FrameType } from "../replication/frame.ts";
 import { decodeHello, encodeWelcome, reasonOf, type Hello, type Judgement } from "../replication/handshake.ts";
 import { encodeReason, type Reason } from "../replication/messages.ts";
 import type { Frame } from "../replication/receive-orders.ts";
+import type { Peer } from "../replication/transport.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { log } from "./log.ts";
 import type { SourceLink } from "./received-volume.ts";
@@ -37,6 +38,8 @@ export interface LinkOwner {
 }
 
 export class Link implements SourceLink {
+  /** Who is there, as far as the transport knows, and where. */
+  readonly peer: Peer;
   readonly from: string;
   readonly #owner: LinkOwner;
   readonly #stream: Duplex;
@@ -52,10 +55,11 @@ export class Link implements SourceLink {
   /** For the source, until it is welcomed. */
   #early: Frame[] = [];
 
-  constructor(owner: LinkOwner, stream: Duplex, from: string, silenceMs: number) {
+  constructor(owner: LinkOwner, stream: Duplex, { peer, from }: { peer: Peer; from: string }, silenceMs: number) {
     this.#owner = owner;
     this.#stream = stream;
-    this.from = from;
+    this.peer = peer;
+    this.from = peer === null ? from : `${peer} (${from})`;
     this.#patience = setTimeout(() => {
       this.end({ code: "ELINK", text: `no HELLO has come within ${silenceMs / 1000} s` });
     }, silenceMs);

@@ -10,7 +10,7 @@ import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { judge, type Hello, type Judgement } from "../replication/handshake.ts";
-import { clearTransport, type Address, type Transport } from "../replication/transport.ts";
+import type { Address, Peer } from "../replication/transport.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
 import { json, serveRoutes, type Routes } from "./api-server.ts";
@@ -18,11 +18,12 @@ import { RECEIVER } from "./config-name.ts";
 import { log } from "./log.ts";
 import { lockPath, runtimeDirectory, socketPath } from "./paths.ts";
 import { formatAddress } from "./receive-address.ts";
-import type { ReceiveConfig } from "./receive-config.ts";
+import type { ReceiveConfig, ReceivedSpec } from "./receive-config.ts";
 import { Link, type LinkOwner } from "./receive-link.ts";
 import type { ReceiveStatus } from "./receive-status.ts";
 import { ReceivedVolume } from "./received-volume.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
+import { openTransport } from "./transport-config.ts";
 import { version } from "./version.ts";
 
 /** How long the locks of a receiver that was killed may live on: its own, and while the kernel clears up after it those of files. */
@@ -33,8 +34,6 @@ const LOCK_RETRY_MS = 50;
 const UNWELCOMED_MAX = 64;
 /** How long a client that has a connection open may keep a receiver from ending. */
 const CLOSE_PATIENCE_MS = 1_000;
-
-const TRANSPORTS: Readonly<Record<ReceiveConfig["transport"], Transport>> = { clear: clearTransport };
 
 const ROUTES: Routes<Receive> = {
   "/v1/status": { GET: async (_body, receive) => json(await receive.status()) },
@@ -54,7 +53,10 @@ export async function runReceive(config: ReceiveConfig): Promise<void> {
     await using receive = await Receive.start(config);
     const shown = formatAddress(receive.address);
     notifyManager("READY=1", `STATUS=${config.volumes.length} volumes, ${shown}`);
-    log("info", `Receiving ${config.volumes.map(({ name }) => name).join(", ")} at ${shown}, ${config.transport}`);
+    log(
+      "info",
+      `Receiving ${config.volumes.map(({ name }) => name).join(", ")} at ${shown}, ${config.transport.transport}`,
+    );
     await stopped.promise;
     notifyManager("STOPPING=1");
   } finally {
@@ -104,11 +106,12 @@ export class Receive implements LinkOwner, AsyncDisposable {
     if (failure !== undefined && failures.length === volumes.length) throw failure;
     const api = await serveRoutes(socketPath(RECEIVER), ROUTES, this);
     this.#held.defer(() => closeApi(api));
-    this.#server = await TRANSPORTS[transport]
+    const opened = await openTransport(transport, sourcesOf(volumes));
+    this.#server = await opened
       .listen(
         listen,
-        (stream, _peer, from) => {
-          this.#connected(stream, from);
+        (stream, peer, from) => {
+          this.#connected(stream, peer, from);
         },
         (error, from) => {
           log("warning", `Refused ${from}: ${messageOf(error)}`);
@@ -127,7 +130,7 @@ export class Receive implements LinkOwner, AsyncDisposable {
     return { host: found.address, port: found.port };
   }
 
-  #connected(stream: Duplex, from: string): void {
+  #connected(stream: Duplex, peer: Peer, from: string): void {
     if (this.#unwelcomed.size >= UNWELCOMED_MAX) {
       if (!this.#isTooMany) log("warning", `More than ${UNWELCOMED_MAX} connections want to be answered: no others`);
       this.#isTooMany = true;
@@ -136,7 +139,7 @@ export class Receive implements LinkOwner, AsyncDisposable {
       return;
     }
     this.#isTooMany = false;
-    const link = new Link(this, stream, from, this.#config.silenceMs);
+    const link = new Link(this, stream, { peer, from }, this.#config.silenceMs);
     this.#links.add(link);
     this.#unwelcomed.add(link);
   }
@@ -163,7 +166,7 @@ export class Receive implements LinkOwner, AsyncDisposable {
       version: this.#version,
       config: this.#config.file,
       listen: formatAddress(this.address),
-      transport: this.#config.transport,
+      transport: this.#config.transport.transport,
       pid: process.pid,
       since: this.#since,
       volumes: await Promise.all([...this.#volumes.values()].map((volume) => volume.status())),
@@ -199,4 +202,10 @@ async function lockReceiver(): Promise<FileHandle> {
     await sleep(LOCK_RETRY_MS);
   }
   return handle;
+}
+
+/** All hosts that may be the source of some volume; null where that is whoever is known here. */
+function sourcesOf(volumes: readonly ReceivedSpec[]): readonly string[] | null {
+  const named = volumes.flatMap(({ from }) => from ?? []);
+  return volumes.some(({ from }) => from === null) ? null : named;
 }

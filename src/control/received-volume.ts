@@ -4,6 +4,7 @@
  * Invariants. One source at a time: an older connection has ended, and what it brought is durable, before a newer one is answered.
  * What a source has to be told is durable before it is told. A volume that has failed takes nothing any more, and says why.
  */
+import type { Peer } from "../replication/transport.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { met } from "../replication/generations.ts";
 import { judge, reasonOf, type Hello, type Judgement, type Known } from "../replication/handshake.ts";
@@ -21,6 +22,8 @@ import type { ReceivedPointRow, ReceivedStatus } from "./receive-status.ts";
 
 /** A source that is connected, or wants to be, as its volume sees it. */
 export interface SourceLink {
+  /** Which host it is, where the transport knows that. */
+  readonly peer: Peer;
   /** Where it comes from. */
   readonly from: string;
   readonly hasEnded: boolean;
@@ -138,6 +141,11 @@ export class ReceivedVolume implements AsyncDisposable {
     if (this.#failure !== undefined) return { kind: "refused", reason: failedReason(this.name, this.#failure) };
     if (thread === undefined || note === undefined || sizeBytes === undefined) {
       throw new UblkError("ENOENT", `volume "${this.name}" is not open here`);
+    }
+    const { from } = this.#spec;
+    if (from !== null && !from.includes(link.peer ?? "")) {
+      const wanted = from.map((name) => `"${name}"`).join(" or ");
+      throw new UblkError("EPEER", `volume "${this.name}": wanted ${wanted} as its source, found "${link.peer}"`);
     }
     // Nobody is asked to go for one that is refused whatever the older connection may still bring.
     const early = judge(hello, this.#known(note, sizeBytes, await thread.state()));

@@ -113,17 +113,30 @@ test("a record lies in its NVRAM file, belongs to its volume, and has a limit", 
 
 test("a mirror has a receiver, and what it does without one", (t) => {
   const text = `path = "/x"\n[record]\nnvram = "/n"\n[mirror]\ntransport = "clear"\n`;
+  const clear = { transport: "clear", ca: undefined, certificate: undefined, key: undefined };
   const config = parseConfig(`${text}to = "backup.example"`, "data", FILE);
   t.deepEqual(config.volume.mirror, { logBytes: 32 * 2 ** 20, blockBytes: 4096 });
   t.deepEqual(config.mirror, {
-    ...{ to: { host: "backup.example", port: 7450 }, transport: "clear", mode: "async", policy: "continue" },
+    ...{
+      to: { host: "backup.example", port: 7450 },
+      receiver: "backup.example",
+      transport: clear,
+      mode: "async",
+      policy: "continue",
+    },
     ...{ intervalMs: 1000, silenceMs: 10_000 },
   });
   const rest = 'mode = "sync"\nwhen_down = "stop"\ninterval = 0.25\nsilence = 3\nlog = "64MiB"\nblock_size = "64KiB"';
   const other = parseConfig(`${text}to = "[fe80::1%eth0]:99"\n${rest}`, "data", FILE);
   t.deepEqual(other.volume.mirror, { logBytes: 64 * 2 ** 20, blockBytes: 65_536 });
   t.deepEqual(other.mirror, {
-    ...{ to: { host: "fe80::1%eth0", port: 99 }, transport: "clear", mode: "sync", policy: "stop" },
+    ...{
+      to: { host: "fe80::1%eth0", port: 99 },
+      receiver: "fe80::1%eth0",
+      transport: clear,
+      mode: "sync",
+      policy: "stop",
+    },
     ...{ intervalMs: 250, silenceMs: 3000 },
   });
 });
@@ -162,7 +175,7 @@ test("an image with originals behind it is read-only, and two lines", (t) => {
 const P = 'path = "/x"\n';
 const APPENDED = `${P}target = "appended"\n`;
 const RECORD = `${P}[record]\n`;
-const MIRROR = `${RECORD}nvram = "/n"\n[mirror]\ntransport = "clear"\n`;
+const MIRROR = `${RECORD}nvram = "/n"\n[mirror]\n`;
 const ERROR = `${P}[[filter]]\nkind = "error"\n`;
 const DELAY = `${P}[[filter]]\nkind = "delay"\n`;
 const TRACE = `${P}[[filter]]\nkind = "trace"\n`;
@@ -245,6 +258,15 @@ const REFUSALS: readonly (readonly [text: string, ...lines: string[]])[] = [
     "mirror: wanted a [record] too, found none: it knows what the receiver lacks",
   ],
   [MIRROR, 'mirror.to: wanted the receiver as "HOST" or "HOST:PORT", found none'],
+  [`${MIRROR}to = "[::1]"`, "mirror.receiver: wanted the name that the receiver is known by, found none for ::1"],
+  [
+    `${MIRROR}to = "b"\nreceiver = "B"`,
+    'mirror.receiver: wanted the name of a host: small letters, digits, and . _ - between them, found "B"',
+  ],
+  [
+    `${MIRROR}to = "b"\nca = "/ca"\nkey = "/k"`,
+    "mirror.certificate: wanted ca, certificate and key together, or none of them, found none",
+  ],
   [`${MIRROR}to = "b:1:2"`, 'mirror.to: wanted the receiver as "HOST" or "HOST:PORT", found "b:1:2"'],
   [`${MIRROR}to = "b"\nmode = "semi"`, 'mirror.mode: wanted "async", "memory" or "sync", found "semi"'],
   [`${MIRROR}to = "b"\nlog = "33MiB"`, 'mirror.log: wanted a power of two from 4MiB to 1GiB, found "33MiB"'],

@@ -29,9 +29,9 @@ test("a transport and a volume are enough: only this machine reaches it, three p
   t.deepEqual(parseReceiveConfig(T + V, FILE), {
     file: FILE,
     listen: { host: "127.0.0.1", port: 7450 },
-    transport: "clear",
+    transport: { transport: "clear", ca: undefined, certificate: undefined, key: undefined },
     silenceMs: 10_000,
-    volumes: [{ name: "data", path: "/i", store: "/s", log: "/l", keep: 3, blockBytes: 4096 }],
+    volumes: [{ name: "data", path: "/i", store: "/s", log: "/l", keep: 3, blockBytes: 4096, from: null }],
   });
 });
 
@@ -42,6 +42,9 @@ test("every key has its effect", (t) => {
   t.is(config.silenceMs, 60_000);
   t.is(config.volumes[0]?.keep, 1);
   t.is(config.volumes[0]?.blockBytes, 2 ** 20);
+  const known = parseReceiveConfig(`${V}from = ["here", "there"]`, FILE);
+  t.is(known.transport.transport, "tls");
+  t.deepEqual(known.volumes[0]?.from, ["here", "there"]);
   t.is(specOf(config, "data"), config.volumes[0] as (typeof config.volumes)[0]);
   t.throws(() => specOf(config, "dat"), {
     instanceOf: ConfigError,
@@ -50,14 +53,26 @@ test("every key has its effect", (t) => {
 });
 
 const WRONG: readonly [string, ...string[]][] = [
-  [V, 'transport: wanted "clear", found none'],
-  [`transport = "tcp"\n${V}`, 'transport: wanted "clear", found "tcp"'],
+  [`transport = "tcp"\n${V}`, 'transport: wanted "tls" or "clear", found "tcp"'],
+  [`${T}key = "/k"\n${V}`, 'key: is of no use with transport = "clear": leave it out'],
+  [
+    `${T}${V}from = ["host"]`,
+    'volume[0].from: is of no use with transport = "clear", which proves nothing: leave it out',
+  ],
+  [
+    `ca = "/c"\ncertificate = "/d"\nkey = "/k"\n${V}`,
+    "volume[0].from: wanted the hosts that may be its source, found none: an authority signs for many",
+  ],
+  [`${V}from = []`, "volume[0].from: wanted a list of the hosts that may be its source, found []"],
   [T, `volume: ${TABLES}, found none`],
   [`${T}volume = []`, `volume: ${TABLES}, found []`],
   [`${T}[volume]\nname = "x"`, `volume: ${TABLES}, found {"name":"x"}`],
   [`${T}listn = "1"\n${V}`, "listn: is no key here, wanted listen?"],
   [`${T}${V}stor = "/x"`, "volume[0].stor: is no key here, wanted store?"],
-  [`${T}${V}zebra = 1`, "volume[0].zebra: is no key here, wanted one of name, path, store, log, keep, block_size"],
+  [
+    `${T}${V}zebra = 1`,
+    "volume[0].zebra: is no key here, wanted one of name, path, store, log, keep, block_size, from",
+  ],
   [`${T}listen = "0"\n${V}`, `listen: ${ADDRESS}, found "0"`],
   [`${T}listen = 7450\n${V}`, `listen: ${ADDRESS}, found 7450`],
   [`${T}silence = 0\n${V}`, "silence: wanted a whole number from 1 to 3600, found 0"],

@@ -45,11 +45,15 @@ async function place(t: ExecutionContext, change: Partial<ReceivedSpec> = {}, si
     log: `${folder}/log`,
     keep: 3,
     blockBytes: BLOCK_BYTES,
+    from: null,
     ...change,
   };
   await initReceived(spec, sizes);
   const listen = { host: "127.0.0.1", port: 0 };
-  return { spec, config: { file: "receive.toml", listen, transport: "clear", silenceMs: 30_000, volumes: [spec] } };
+  return {
+    spec,
+    config: { file: "receive.toml", listen, transport: { transport: "clear" }, silenceMs: 30_000, volumes: [spec] },
+  };
 }
 
 async function statusOf(receive: Receive): Promise<ReceivedStatus> {

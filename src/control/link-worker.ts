@@ -1,12 +1,13 @@
 /** The thread that has the link of a mirrored volume: an event loop of its own, beside the thread that serves the host. */
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
+import { MirrorLink, type LinkOptions, type LinkStatus } from "../replication/link.ts";
+import type { CommittedPoint } from "../replication/sender.ts";
+import { SharedVolume } from "../replication/shared-volume.ts";
+import { SourceStateFile } from "../replication/source-state.ts";
 import type { MirrorMemory } from "../targets/mirror/mirror-memory.ts";
 import { codeOf, messageOf } from "../ublk/errors.ts";
-import { MirrorLink, type LinkOptions, type LinkStatus } from "./link.ts";
-import type { CommittedPoint } from "./sender.ts";
-import { SharedVolume } from "./shared-volume.ts";
-import { SourceStateFile } from "./source-state.ts";
-import { clearTransport } from "./transport.ts";
+import { openTransport } from "./transport-config.ts";
+import type { TransportTable } from "./transport-shape.ts";
 
 /** What the thread is given. */
 export interface LinkWorkerData {
@@ -15,6 +16,9 @@ export interface LinkWorkerData {
   readonly port: MessagePort;
   readonly statePath: string;
   readonly options: Omit<LinkOptions, "transport">;
+  readonly transport: TransportTable;
+  /** What the receiver is known by. */
+  readonly receiver: string;
   readonly isPaused: boolean;
 }
 
@@ -40,7 +44,8 @@ const tell = (news: LinkNews): void => {
 };
 const state = await SourceStateFile.open(data.statePath);
 const volume = new SharedVolume(data.memory, data.port);
-const link = new MirrorLink({ ...data.options, transport: clearTransport }, data.memory, volume, state);
+const transport = await openTransport(data.transport, [data.receiver]);
+const link = new MirrorLink({ ...data.options, transport }, data.memory, volume, state);
 let told = "";
 const tellStatus = (): void => {
   const { status } = link;
