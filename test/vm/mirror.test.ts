@@ -33,8 +33,10 @@ test.serial("the remote becomes the volume, and stays it", async (t) => {
     t.is(await hash(Remote.path("data.path")), wanted, what);
   };
 
+  await askMirrorChange(VOLUME, "mode", { policy: "continue" });
   await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=24 oflag=direct status=none`);
   t.is((await askMirror(VOLUME)).state, "connecting");
+  await askMirrorChange(VOLUME, "mode", { policy: "stop" });
   await remote.start();
   let load = new VerifiedLoad(daemon.path);
   await until(is("in step"));
