@@ -42,6 +42,8 @@ export interface RecordOptions extends PlacesOptions {
 
 /** Of the record, this part may wait for a flush. */
 const UNFLUSHED_SHARE = 4;
+/** So many at most leave at once when the record is larger than its limit: a turn does not take long for it. */
+const SHRINK_CHUNKS = 1024;
 /** Epochs in which the record is renewed once. */
 const EPOCHS_PER_TURNOVER = 8;
 
@@ -219,6 +221,15 @@ export class PredictiveRecord implements Proposals, Room {
       this.#store.set(chunk, false);
     }
     this.#commit();
+  }
+
+  /** Takes out what is more than the limit because it was owed, as far as it is so no more, in an update of its own. */
+  shrink(): void {
+    const { places } = this;
+    if (!this.#growsWithOwed || places.count <= this.limit || this.#underWay) return;
+    let left = SHRINK_CHUNKS;
+    while (left > 0 && places.count > this.limit && this.#tryEvict()) left--;
+    if (left < SHRINK_CHUNKS) this.#commit();
   }
 
   /** Starts an update with all that is wanted, unless one is under way or nothing is wanted. */

@@ -52,6 +52,7 @@ export class RecordTarget implements Target, Layer {
     record.whenUpdated((result) => this.#updated(result));
     context.afterBatch(() => {
       this.#update();
+      record.shrink();
       if (!this.#flushing && record.takeFlushWish()) this.#startFlush();
     });
   }
