@@ -105,7 +105,7 @@ test("what is written is read back; what is damaged, or of another store, is not
   catalog[100] = (catalog[100] ?? 0) ^ 1;
   t.is(decodeCatalog(catalog, 7), undefined);
   encodeCatalog(catalog, 7, content);
-  catalog[32 + 4] = 3;
+  catalog[32 + 4] = 4;
   new DataView(catalog.buffer).setUint32(12, crc32(catalog.subarray(16, 32 + 2 * 128)), true);
   t.throws(() => decodeCatalog(catalog, 7), { code: "EVERSION", message: /points of a kind/ });
   t.throws(
