@@ -147,7 +147,8 @@ export class Connection {
   }
 
   #watch(): void {
-    this.#silentTurns = this.#hasHeard ? 0 : this.#silentTurns + 1;
+    // Who does not listen hears nothing.
+    this.#silentTurns = this.#hasHeard || this.#stream.isPaused() ? 0 : this.#silentTurns + 1;
     if (this.#silentTurns >= 3) {
       this.destroy(new UblkError("ELINK", `the other side was silent for ${this.#silenceMs / 1000} s`));
       return;
