@@ -58,6 +58,18 @@ test("a generation that was offered is known after all as well", async (t) => {
   t.deepEqual(relationOf(generations, receiver), { kind: "i-am-ahead", copy: "full" });
 });
 
+test("so is the one that the receiver was left in", async (t) => {
+  const file = await path(t);
+  await SourceStateFile.begin(file, RECORD);
+  const first = await SourceStateFile.open(file);
+  const receiver = inStep(first.state.generations);
+  await first.save({ generations: receiver });
+  await SourceStateFile.begin(file, RECORD);
+  await SourceStateFile.begin(file, RECORD + 1);
+  const { generations } = (await SourceStateFile.open(file)).state;
+  t.deepEqual(relationOf(generations, receiver), { kind: "i-am-ahead", copy: "full" });
+});
+
 test("what is saved at once is saved in its order", async (t) => {
   const file = await path(t);
   await SourceStateFile.begin(file, RECORD);

@@ -176,6 +176,19 @@ test("the log overflows while the remote is waited for: a write that is in no lo
   }
 });
 
+test("blocks that have to travel are bounded by what the receiver takes, with those of the point that was cut", (t) => {
+  const volume = new Volume("async", "stop");
+  volume.target.startLogging(() => undefined, 3);
+  const part = (block: number): void => volume.ask(`part of ${block}`, Operation.WRITE, block + 0.5);
+  part(0);
+  part(4);
+  t.deepEqual(volume.answered(), ["part of 0"], "each touches two blocks in part");
+  volume.target.cut(() => undefined);
+  t.deepEqual(volume.answered(), [], "what was cut may come back");
+  volume.target.endPoint(true, true);
+  t.deepEqual(volume.answered(), ["part of 4"]);
+});
+
 test("the log is full of blocks: going on it overflows, else the host waits until a point has made room", (t) => {
   const going = linked("async");
   let overflows = 0;

@@ -5,12 +5,17 @@ import { askMirror, askMirrorChange, askMirrorPoint } from "../../src/control/cl
 import type { MirrorStatus } from "../../src/control/mirror-status.ts";
 import { configure, Daemon } from "./daemon.ts";
 import { Remote, REMOTE } from "./remote.ts";
-import { image, MIB, sh, until, VerifiedLoad } from "./support.ts";
+import { image, MIB, sh, sluice, until, VerifiedLoad } from "./support.ts";
 
 const VOLUME = "data";
 const SIZE = 16 * MIB;
 const hash = async (path: string): Promise<string> => (await sh(`sha256sum ${path}`)).split(" ")[0] ?? "";
-const is = (state: MirrorStatus["state"]) => async (): Promise<boolean> => (await askMirror(VOLUME)).state === state;
+const is =
+  (state: MirrorStatus["state"], name = VOLUME) =>
+  async (): Promise<boolean> =>
+    (await askMirror(name)).state === state;
+
+test.before("the network", () => Remote.connect());
 
 /** A load may be faster than the link: with the policy to stop it waits for it, so that there is an end. */
 test.serial("the remote becomes the volume, and stays it", async (t) => {
@@ -18,7 +23,7 @@ test.serial("the remote becomes the volume, and stays it", async (t) => {
   const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 30\ninterval = 0.2\nwhen_down = "stop"`;
   await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/nvram"\nlimit = "16MiB"\n${mirror}`);
   await sh(`bin/sluice nvram create ${VOLUME}`);
-  const remote = await Remote.make(VOLUME, { size: "16MiB", store: "64MiB", log: "64MiB" });
+  const remote = await Remote.make(VOLUME, "clear", { size: "16MiB", store: "64MiB", log: "64MiB" });
   const daemon = new Daemon(VOLUME);
   await daemon.start();
   /** Nothing is written: a point shows all that there is, and the remote is brought to it. */
@@ -71,6 +76,36 @@ test.serial("the remote becomes the volume, and stays it", async (t) => {
   t.true(toCopyBytes >= 8 * MIB);
   await askMirrorChange(VOLUME, "resume");
   await isEqual("caught up after a pause");
+  await daemon.end("SIGTERM");
+  await remote.end("SIGTERM");
+});
+
+test.serial("over TLS, hosts that know each other's keys, and no others", async (t) => {
+  const name = "secret";
+  const path = await image(name, 4 * MIB);
+  const mirror = `[mirror]\nto = "${REMOTE}"\nreceiver = "backup"\nlog = "4MiB"\nsilence = 30`;
+  await configure(name, `path = "${path}"\n[record]\nnvram = "/dev/shm/secret.nvram"\n${mirror}`);
+  await sh(`bin/sluice nvram create ${name}`);
+  const remote = await Remote.make(name, "tls", { size: "4MiB", store: "16MiB", log: "64MiB" });
+  const there = (JSON.parse(await remote.sluice("identity show --json")) as { fingerprint: string }).fingerprint;
+  const { fingerprint: here } = await sluice<{ fingerprint: string }>("identity show");
+  t.not(here, there);
+  await remote.start();
+  const daemon = new Daemon(name);
+  await daemon.start();
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=1M count=4 oflag=direct status=none`);
+  const refusal = async (words: RegExp): Promise<void> => {
+    await until(async () => words.test((await askMirror(name)).fault?.text ?? ""));
+  };
+  await refusal(/identity trust backup SHA256:/);
+  await sh(`bin/sluice identity trust backup ${there}`);
+  await refusal(/does not know this host/);
+  await remote.sluice(`identity trust source ${here}`);
+  await until(is("in step", name));
+  const { isClosed } = await askMirrorPoint(name);
+  t.true(isClosed);
+  await until(async () => (await hash(Remote.path(`${name}.path`))) === (await hash(daemon.path)));
+  t.regex((await remote.status()).source ?? "", /^source \(/);
   await daemon.end("SIGTERM");
   await remote.end("SIGTERM");
 });

@@ -1,4 +1,4 @@
-/** Another host, for tests in a guest: a network namespace with a receiver in it, whose files are its own. */
+/** Another host, for tests in a guest: a network namespace with a receiver in it, whose files, and whose identity, are its own. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -28,14 +28,28 @@ export class Remote {
     return `${FOLDER}/${name}`;
   }
 
-  /** Makes the namespace, and what the receiver keeps of a volume. */
-  static async make(volume: string, sizes: { size: string; store: string; log: string }): Promise<Remote> {
+  /** The network between here and there. */
+  static async connect(): Promise<void> {
     await sh("ip netns add remote && ip link add here type veth peer name there netns remote");
     await sh(`ip addr add ${HERE}/24 dev here && ip -n remote addr add ${REMOTE}/24 dev there`);
     await sh("ip link set here up && ip -n remote link set there up && ip -n remote link set lo up");
+  }
+
+  /** Makes what the receiver keeps of a volume. */
+  static async make(
+    volume: string,
+    transport: "clear" | "tls",
+    sizes: { size: string; store: string; log: string },
+  ): Promise<Remote> {
     await mkdir(ENVIRONMENT.SLUICE_CONFIG_DIR, { recursive: true });
     const toml = [
-      ...['transport = "clear"', `listen = "${REMOTE}:7450"`, "silence = 30", "[[volume]]", `name = "${volume}"`],
+      ...[
+        `transport = "${transport}"`,
+        `listen = "${REMOTE}:7450"`,
+        "silence = 30",
+        "[[volume]]",
+        `name = "${volume}"`,
+      ],
       ...["path", "store", "log"].map((key) => `${key} = "${FOLDER}/${volume}.${key}"`),
     ];
     await writeFile(`${ENVIRONMENT.SLUICE_CONFIG_DIR}/receive.toml`, `${toml.join("\n")}\n`);
