@@ -184,6 +184,7 @@ test("blocks that have to travel are bounded by what the receiver takes, with th
   part(4);
   t.deepEqual(volume.answered(), ["part of 0"], "each touches two blocks in part");
   volume.target.cut(() => undefined);
+  part(8);
   t.deepEqual(volume.answered(), [], "what was cut may come back");
   volume.target.endPoint(true, true);
   t.deepEqual(volume.answered(), ["part of 4"]);
