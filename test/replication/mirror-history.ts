@@ -3,13 +3,14 @@
  * dies at any step, by a kill or a power cut, the other one goes on.
  *
  * What must hold (R6): whatever the receiver keeps and reaches as a closed point is what the log of the source said at its cut,
- * over what its disk showed when that log began.
+ * over what its disk showed when that log began. The record of the source lets go of what was settled, wherever that is durable:
+ * then only the receiver's own word, "full" until its first closed point, brings all of the volume over.
  */
 import { Places } from "../../src/nvram/places.ts";
 import { FoundLog } from "../../src/replication/found-log.ts";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import type { Welcome } from "../../src/replication/handshake.ts";
-import { NO_GENERATIONS } from "../../src/replication/generations.ts";
+import { NO_GENERATION, NO_GENERATIONS } from "../../src/replication/generations.ts";
 import { logBytes } from "../../src/replication/log-geometry.ts";
 import { recoverLog } from "../../src/replication/log-recovery.ts";
 import { createLog } from "../../src/replication/log-superblock.ts";
@@ -44,7 +45,7 @@ const OWNER = { volume: "data", mark: 7n } as const;
 const FAULTS = { failures: 0, shortTransfers: 0.05, tears: true } as const;
 const nothing = (): void => undefined;
 
-export const reached = {
+const NOTHING_REACHED = {
   closed: 0,
   kept: 0,
   sourceDeaths: 0,
@@ -53,7 +54,18 @@ export const reached = {
   overflows: 0,
   naks: 0,
   answers: 0,
+  full: 0,
+  dropped: 0,
 };
+/** How often what has happened. */
+export type Reached = Record<keyof typeof NOTHING_REACHED, number>;
+
+/** Turns of a history, beside those in which it comes to its end. */
+const TURNS = 6000;
+
+/** Of a sector that nobody has written yet: what the source's disk held before it was mirrored. */
+const BEFORE = 1_000_000;
+const GENERATION = "00000000000000aa";
 
 interface Remote {
   readonly world: World;
@@ -67,6 +79,7 @@ interface Wire {
 
 /** A life of the source. */
 class Source implements Layer {
+  readonly #reached: Reached;
   readonly world: World;
   readonly target: MirrorTarget;
   readonly sender: Sender;
@@ -83,9 +96,11 @@ class Source implements Layer {
     random: Random,
     disk: SimDisk,
     step: () => void,
-    life: { incarnation: number; sequence: number },
+    life: { incarnation: number; sequence: number; recorded: readonly number[] },
     whenBase: (image: Int32Array) => void,
+    reached: Reached,
   ) {
+    this.#reached = reached;
     this.#random = random;
     this.#disk = disk;
     this.#sequence = life.sequence;
@@ -110,7 +125,7 @@ class Source implements Layer {
       context,
     );
     this.#ring = new TransferReader(memory, RING, life.incarnation);
-    for (let chunk = 0; chunk < CHUNKS; chunk++) this.#places.restore(chunk);
+    for (const chunk of life.recorded) this.#places.restore(chunk);
     owed.begin();
     let copies: ChunkRun[] = [];
     const volume: SourceVolume = {
@@ -150,7 +165,7 @@ class Source implements Layer {
       },
     };
     this.target.whenOverflowed = () => {
-      reached.overflows++;
+      this.#reached.overflows++;
       this.sender.overflowed();
     };
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
@@ -168,6 +183,22 @@ class Source implements Layer {
     return this.#sequence;
   }
 
+  /** What the record holds after its death: what is settled and durable may have left it. */
+  get recorded(): number[] {
+    const chunks = Array.from({ length: CHUNKS }, (_, chunk) => chunk).filter((chunk) => this.#places.isMember(chunk));
+    const kept = chunks.filter((chunk) => !this.#places.isSpare(chunk) || !this.#isDurable(chunk));
+    this.#reached.dropped += chunks.length - kept.length;
+    return kept;
+  }
+
+  #isDurable(chunk: number): boolean {
+    const { current, durable } = this.#disk;
+    const end = Math.min((chunk + 1) * CHUNK_SECTORS, SECTORS);
+    for (let sector = chunk * CHUNK_SECTORS; sector < end; sector++)
+      if (current[sector] !== durable[sector]) return false;
+    return true;
+  }
+
   get isIdle(): boolean {
     return !this.#isBusy.includes(true) && this.world.isIdle;
   }
@@ -177,6 +208,14 @@ class Source implements Layer {
     const slot = this.#isBusy.indexOf(false);
     if (slot < 0) return;
     const request = this.#requests[slot] as Request;
+    this.#isBusy[slot] = true;
+    if (random.chance(0.1)) {
+      request.operation = Operation.FLUSH;
+      request.offset = 0;
+      request.length = 0;
+      request.pass(this.target, this);
+      return;
+    }
     const isAligned = random.chance(0.5);
     const sector = isAligned ? 8 * random.below(24) : random.below(SECTORS);
     const sectors = Math.min(isAligned ? 8 * (1 + random.below(2)) : 1 + random.below(12), SECTORS - sector);
@@ -185,14 +224,20 @@ class Source implements Layer {
     request.length = sectors * SECTOR_BYTES;
     const view = new DataView(request.buffer.buffer, request.buffer.byteOffset);
     if (request.operation === Operation.WRITE) stamp(view, ++this.#sequence, sector, sectors);
-    this.#isBusy[slot] = true;
-    this.#places.beginWrite(...chunksOf(request));
+    const [first, last] = chunksOf(request);
+    for (let chunk = first; chunk <= last; chunk++) {
+      if (this.#places.isMember(chunk)) continue;
+      this.#places.add(chunk, false);
+      this.#places.settle(chunk);
+    }
+    this.#places.beginWrite(first, last);
     request.pass(this.target, this);
   }
 
   answered(request: Request): void {
     this.#isBusy[request.slot] = false;
-    reached.answers++;
+    this.#reached.answers++;
+    if (request.operation === Operation.FLUSH) return;
     this.#places.endWrite(...chunksOf(request));
   }
 
@@ -209,6 +254,10 @@ function chunksOf({ offset, length }: Request): [number, number] {
 }
 
 export class MirrorHistory {
+  /** What happened, if it was asked for. */
+  readonly lines: string[] = [];
+  readonly reached: Reached = { ...NOTHING_REACHED };
+  readonly #isVerbose: boolean;
   readonly #random: Random;
   readonly #sourceDisk = new SimDisk(SECTORS);
   readonly #image = new SimDisk(SECTORS);
@@ -225,13 +274,19 @@ export class MirrorHistory {
   #tapped: Transfer[] = [];
   readonly #expected = new Map<number, Int32Array>();
   #kept = 0;
-  /** The last point that was begun, and the last closed one that was reached. */
+  /** The last point that was begun, and the last closed one that was this.reached. */
   #begunPoint = 0;
   #reachedPoint = 0;
   #sequence = 0;
+  #recorded: readonly number[] = [];
+  /** The receiver has a closed point, or is committed to one. */
+  #hasClosed = false;
 
-  constructor(seed: number) {
+  constructor(seed: number, isVerbose: boolean) {
     this.#random = new Random(seed);
+    this.#isVerbose = isVerbose;
+    for (let sector = 0; sector < SECTORS; sector++) this.#sourceDisk.write(sector, BEFORE + sector);
+    this.#sourceDisk.harden(0, SECTORS);
     this.#logFile = new SimMemory(SECTOR_BYTES, () => {
       this.#step("receiver");
     });
@@ -243,8 +298,13 @@ export class MirrorHistory {
     if (--this.#stepsLeft[side] < 0) throw new Death(side);
   }
 
-  run(turns: number): void {
-    for (let turn = 0; turn < turns; turn++) this.#turn(false);
+  #note(what: string): void {
+    if (this.#isVerbose) this.lines.push(what);
+  }
+
+  /** Throws where the remote is not what it has to be. */
+  run(): void {
+    for (let turn = 0; turn < TURNS; turn++) this.#turn(false);
     this.#stepsLeft = { source: Infinity, receiver: Infinity };
     this.#settle();
   }
@@ -277,7 +337,7 @@ export class MirrorHistory {
     else if (what < 20) this.#deliver(receiver);
     else if (what < 23) {
       const frame = this.#toSource.shift();
-      if (frame?.type === FRAME.NAK) reached.naks++;
+      if (frame?.type === FRAME.NAK) this.reached.naks++;
       if (frame !== undefined) source.sender.take(frame.type, frame.payload);
     } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
   }
@@ -289,7 +349,8 @@ export class MirrorHistory {
   }
 
   #cutWire(): void {
-    reached.cuts++;
+    this.#note("the wire is cut");
+    this.reached.cuts++;
     this.#wire = "cut";
     this.#source?.sender.disconnect();
     this.#receiver?.receiver.disconnect();
@@ -299,15 +360,17 @@ export class MirrorHistory {
 
   #die(side: "source" | "receiver"): void {
     const how = this.#random.chance(0.5) ? "kill" : "power cut";
+    this.#note(`${how} of the ${side}`);
     this.#stepsLeft[side] = Infinity;
     this.#cutWire();
     if (side === "source") {
-      reached.sourceDeaths++;
+      this.reached.sourceDeaths++;
       this.#sequence = this.#source?.sequence ?? this.#sequence;
+      this.#recorded = this.#source?.recorded ?? this.#recorded;
       this.#source?.world.end(how);
       this.#source = undefined;
     } else {
-      reached.receiverDeaths++;
+      this.reached.receiverDeaths++;
       this.#receiver?.world.end(how);
       if (this.#receiver === undefined && how === "power cut") this.#logFile.cutPower(this.#random);
       this.#receiver = undefined;
@@ -316,14 +379,16 @@ export class MirrorHistory {
 
   #startSource(isLast: boolean): Source {
     this.#stepsLeft.source = isLast ? Infinity : 50 + this.#random.below(3000);
-    const life = { incarnation: ++this.#incarnation, sequence: this.#sequence };
+    const life = { incarnation: ++this.#incarnation, sequence: this.#sequence, recorded: this.#recorded };
     const step = (): void => {
       this.#step("source");
     };
-    return new Source(this.#random, this.#sourceDisk, step, life, (image) => {
+    const whenBase = (image: Int32Array): void => {
+      this.#note("the source logs anew");
       this.#logged = image;
       this.#tapped = [];
-    });
+    };
+    return new Source(this.#random, this.#sourceDisk, step, life, whenBase, this.reached);
   }
 
   #startReceiver(isLast: boolean): Remote {
@@ -346,17 +411,22 @@ export class MirrorHistory {
         if (this.#kept !== point) {
           this.#compare(point, "what is to be kept");
           this.#kept = point;
-          reached.kept++;
+          this.reached.kept++;
         }
         done(0);
       },
       reached: (point: number): void => {
-        reached.closed++;
+        this.#note(`point ${point} is reached`);
+        this.reached.closed++;
         this.#reachedPoint = point;
         this.#compare(point, "what was reached");
       },
     };
     const receiver = new Receiver({ log, logGeometry: LOG, index, applier, geometry: GEOMETRY, image }, state);
+    this.#hasClosed = state.lastGeneration !== NO_GENERATION;
+    receiver.whenCommitted = ({ isClosed }) => {
+      if (isClosed) this.#hasClosed = true;
+    };
     receiver.whenFailed = (result) => {
       throw new Error(`the receiver failed with ${result}`);
     };
@@ -376,12 +446,16 @@ export class MirrorHistory {
     const lastTransfer = receiver.last;
     const granted = receiver.connect({
       incarnation: this.#incarnation,
-      generation: NO_GENERATIONS.current,
+      generation: GENERATION,
       send: (type, payload) => void this.#toSource.push({ type, payload }),
     });
     const { lastPoint } = receiver;
     const known = { lastTransfer, lastPoint, granted, logBytes: LOG.ringBytes, generations: NO_GENERATIONS };
-    const welcome: Welcome = { wants: "resume", ...known };
+    this.#note(
+      `connected: the receiver has transfer ${lastTransfer.incarnation}.${lastTransfer.counter}, point ${lastPoint}`,
+    );
+    if (!this.#hasClosed) this.reached.full++;
+    const welcome: Welcome = { wants: this.#hasClosed ? "resume" : "full", ...known };
     source.sender.connect(welcome, (type, ...pieces) => {
       const payload = new Uint8Array(Buffer.concat(pieces));
       this.#tap(type, payload);
@@ -405,6 +479,9 @@ export class MirrorHistory {
         if (isBefore(cut, { incarnation, counter: number })) break;
         this.#follow(this.#tapped.shift() as Transfer);
       }
+      this.#note(
+        `point ${point} is sent, ${isClosed ? "closed" : "open"}, up to transfer ${cut.incarnation}.${cut.counter}`,
+      );
       if (isClosed) this.#expected.set(point, this.#logged.slice());
     }
   }

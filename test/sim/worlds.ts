@@ -1,4 +1,5 @@
 /** What can be simulated: each world has histories of its own, made from a seed. */
+import { MirrorHistory } from "../replication/mirror-history.ts";
 import { CowHistory } from "./cow-history.ts";
 import { History } from "./history.ts";
 
@@ -14,6 +15,7 @@ export const WORLDS = {
   record: (seed: number, verbose: boolean): SimulatedHistory => new History(seed, verbose),
   snapshots: (seed: number, verbose: boolean): SimulatedHistory => new CowHistory(seed, verbose),
   bulk: (seed: number, verbose: boolean): SimulatedHistory => new CowHistory(seed, verbose, { hasBulkCopies: true }),
+  mirror: (seed: number, verbose: boolean): SimulatedHistory => new MirrorHistory(seed, verbose),
 } as const;
 
 export type WorldName = keyof typeof WORLDS;
