@@ -80,6 +80,8 @@ interface Wire {
 /** A life of the source. */
 class Source implements Layer {
   readonly #reached: Reached;
+  /** Writes begin before this sector. */
+  readonly #reach: number;
   readonly world: World;
   readonly target: MirrorTarget;
   readonly sender: Sender;
@@ -96,12 +98,13 @@ class Source implements Layer {
     random: Random,
     disk: SimDisk,
     step: () => void,
-    life: { incarnation: number; sequence: number; recorded: readonly number[] },
+    life: { incarnation: number; sequence: number; recorded: readonly number[]; reach: number },
     whenBase: (image: Int32Array) => void,
     reached: Reached,
   ) {
     this.#reached = reached;
     this.#random = random;
+    this.#reach = life.reach;
     this.#disk = disk;
     this.#sequence = life.sequence;
     this.#whenBase = whenBase;
@@ -217,7 +220,7 @@ class Source implements Layer {
       return;
     }
     const isAligned = random.chance(0.5);
-    const sector = isAligned ? 8 * random.below(24) : random.below(SECTORS);
+    const sector = isAligned ? 8 * random.below(Math.floor(this.#reach / 8)) : random.below(this.#reach);
     const sectors = Math.min(isAligned ? 8 * (1 + random.below(2)) : 1 + random.below(12), SECTORS - sector);
     request.operation = random.chance(0.15) ? Operation.DISCARD : Operation.WRITE;
     request.offset = sector * SECTOR_BYTES;
@@ -279,12 +282,15 @@ export class MirrorHistory {
   #reachedPoint = 0;
   #sequence = 0;
   #recorded: readonly number[] = [];
+  /** In some histories there are chunks that nobody ever writes to: only a full copy brings them over. */
+  readonly #reach: number;
   /** The receiver has a closed point, or is committed to one. */
   #hasClosed = false;
 
   constructor(seed: number, isVerbose: boolean) {
     this.#random = new Random(seed);
     this.#isVerbose = isVerbose;
+    this.#reach = this.#random.chance(0.5) ? SECTORS : Math.floor(SECTORS / 2);
     for (let sector = 0; sector < SECTORS; sector++) this.#sourceDisk.write(sector, BEFORE + sector);
     this.#sourceDisk.harden(0, SECTORS);
     this.#logFile = new SimMemory(SECTOR_BYTES, () => {
@@ -379,7 +385,8 @@ export class MirrorHistory {
 
   #startSource(isLast: boolean): Source {
     this.#stepsLeft.source = isLast ? Infinity : 50 + this.#random.below(3000);
-    const life = { incarnation: ++this.#incarnation, sequence: this.#sequence, recorded: this.#recorded };
+    const incarnation = ++this.#incarnation;
+    const life = { incarnation, sequence: this.#sequence, recorded: this.#recorded, reach: this.#reach };
     const step = (): void => {
       this.#step("source");
     };
