@@ -99,6 +99,8 @@ export class Receiver {
   #durable: TransferId;
   #lastPoint: number;
   #lastClosed: number;
+  /** The last closed point whose end is in the log, committed or not: a source that logs anew does not wait for it. */
+  #lastEnded: number;
   #lastGeneration: Generation;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
@@ -120,6 +122,7 @@ export class Receiver {
     this.#durable = last;
     this.#lastPoint = lastPoint;
     this.#lastClosed = lastClosed;
+    this.#lastEnded = committed.reduce((last, each) => (each.isClosed ? each.point : last), lastClosed);
     this.#lastGeneration = lastGeneration;
     this.#committed = [...committed];
     this.#applyNext();
@@ -315,7 +318,8 @@ export class Receiver {
     const isClosed = begin.isClosed && isWhole;
     // With open points the image is on its way, and nobody knows where: what is here is of the last closed one.
     if (isClosed) this.#lastGeneration = generation;
-    const lastClosed = this.#committed.reduce((last, each) => (each.isClosed ? each.point : last), this.#lastClosed);
+    const lastClosed = this.#lastEnded;
+    if (isClosed) this.#lastEnded = point;
     const of = { generation: this.#lastGeneration, lastClosed };
     const record = { cut, lists: records.length, isClosed, createdMs, ...of, tail };
     appended(this.#parts.log.appendPointEnd(point, encodePointRecord(record)));
