@@ -13,6 +13,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const COPIES = join(ROOT, "build/mutants");
 const SEEDS = 4000;
 const AT_ONCE = 2;
+/** All that the worlds need. */
+const FOLDERS = ["src/ublk", "src/nvram", "src/targets", "src/copy", "src/replication", "test/sim", "test/replication"];
 
 interface Mutant {
   /** Whose seeds are to find it; those of the record unless given. */
@@ -664,7 +666,7 @@ async function hunt(mutant: Mutant): Promise<string | undefined> {
   const copy = join(COPIES, `${mutant.world ?? "record"}-${mutant.name.replaceAll(/[^a-z]+/g, "-")}`);
   await rm(copy, { recursive: true, force: true });
   await mkdir(copy, { recursive: true });
-  for (const folder of ["src/ublk", "src/nvram", "src/targets", "src/copy", "test/sim"])
+  for (const folder of FOLDERS)
     await cp(join(ROOT, folder), join(copy, folder), {
       recursive: true,
       filter: (path) => !/native\/|node_modules|dist/.test(path),
