@@ -10,7 +10,7 @@ import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memor
 import type { LinkAttachment } from "../targets/mirror/mirror-server.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
-import { messageOf, UblkError } from "../ublk/errors.ts";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import type { Device } from "../ublk/device.ts";
 import { signalEvent } from "../ublk/event.ts";
 import type { MirrorConfig } from "./config.ts";
@@ -22,8 +22,8 @@ import { mirrorStatePath } from "./paths.ts";
 import { formatAddress } from "./receive-address.ts";
 
 const LINK_WORKER = new URL(import.meta.url.endsWith(".ts") ? "./link-worker.ts" : "./link-worker.js", import.meta.url);
-/** A thread that has died is started again after so long. */
-const RESTART_MS = 1000;
+/** A thread that has died is started again after so long, and longer each time until it has told how it stands. */
+const RESTART_MS = { first: 1000, most: 30_000 } as const;
 
 const UNKNOWN: LinkStatus = {
   state: "connecting",
@@ -45,6 +45,7 @@ export class Mirror {
   #worker: Worker | undefined;
   #isPaused = false;
   #isStopped = false;
+  #restartMs: number = RESTART_MS.first;
   #link: LinkStatus = UNKNOWN;
   #lastCut = 0;
   readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
@@ -81,7 +82,8 @@ export class Mirror {
       this.#take(news);
     });
     worker.on("error", (error) => {
-      log("error", `The link of the mirror has died, and is begun anew: ${messageOf(error)}`);
+      const fault = { code: codeOf(error) ?? "EFAULT", text: `its thread has died: ${messageOf(error)}` };
+      this.#tellChange({ ...this.#link, state: "connecting", fault });
     });
     worker.on("exit", () => {
       this.#exited();
@@ -98,12 +100,15 @@ export class Mirror {
       this.start().catch((error: unknown) => {
         if (!this.#isStopped) log("error", `The link of the mirror does not begin: ${messageOf(error)}`);
       });
-    }, RESTART_MS);
+    }, this.#restartMs);
+    this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MS.most);
   }
 
   #take(news: LinkNews): void {
-    if (news.type === "status") this.#tellChange(news.status);
-    else {
+    if (news.type === "status") {
+      this.#restartMs = RESTART_MS.first;
+      this.#tellChange(news.status);
+    } else {
       const answer = this.#cuts.get(news.id);
       this.#cuts.delete(news.id);
       if (news.type === "cut") answer?.resolve(news.point);
