@@ -46,6 +46,7 @@ export class Mirror {
   #isPaused = false;
   #isStopped = false;
   #restartMs: number = RESTART_MS.first;
+  #restart: NodeJS.Timeout | undefined;
   #link: LinkStatus = UNKNOWN;
   #lastCut = 0;
   readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
@@ -96,7 +97,7 @@ export class Mirror {
     this.#cuts.clear();
     if (this.#isStopped) return;
     // Nobody tells that what is written now is missing at the receiver: the state says so already, since the link was not in step.
-    setTimeout(() => {
+    this.#restart = setTimeout(() => {
       this.start().catch((error: unknown) => {
         if (!this.#isStopped) log("error", `The link of the mirror does not begin: ${messageOf(error)}`);
       });
@@ -178,6 +179,7 @@ export class Mirror {
   /** Ends the connection in peace. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    clearTimeout(this.#restart);
     const worker = this.#worker;
     if (worker === undefined) return;
     const exited = new Promise((resolve) => worker.once("exit", resolve));
