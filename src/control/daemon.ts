@@ -326,6 +326,7 @@ class VolumeService implements ControlledVolume {
   async #stopDevices(force: boolean): Promise<void> {
     await this.#how.snapshots?.hideAll(force);
     const goOn = await this.#how.copies?.halt();
+    await this.#how.mirror?.sendRest();
     try {
       await stopCleanly(this.#device, force);
     } catch (error) {

@@ -3,6 +3,7 @@
  *
  * Invariant: whatever becomes of the link, the volume goes on, as its policy says.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { LinkStatus } from "../replication/link.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
@@ -24,6 +25,9 @@ import { formatAddress } from "./receive-address.ts";
 const LINK_WORKER = new URL(import.meta.url.endsWith(".ts") ? "./link-worker.ts" : "./link-worker.js", import.meta.url);
 /** A thread that has died is started again after so long, and longer each time until it has told how it stands. */
 const RESTART_MS = { first: 1000, most: 30_000 } as const;
+
+/** A stop waits so long for the last point. */
+const REST_MS = 10_000;
 
 const UNKNOWN: LinkStatus = {
   state: "connecting",
@@ -174,6 +178,23 @@ export class Mirror {
     this.#cuts.set(id, answer);
     this.#command({ type: "cut", id });
     return answer.promise;
+  }
+
+  /** Before the volume is stopped: what was written gets to the receiver, where it is in step and does not take long. */
+  async sendRest(): Promise<void> {
+    if (this.#link.state !== "in step") return;
+    const patience = new AbortController();
+    const sent = this.cutPoint().catch((error: unknown) => {
+      log("warning", `The receiver has not got the last of what was written: ${messageOf(error)}`);
+    });
+    const late = sleep(REST_MS, undefined, patience).then(
+      () => {
+        log("warning", `The receiver has not got the last of what was written within ${REST_MS / 1000} s`);
+      },
+      () => undefined,
+    );
+    await Promise.race([sent, late]);
+    patience.abort();
   }
 
   /** Ends the connection in peace. */

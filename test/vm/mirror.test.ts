@@ -76,7 +76,11 @@ test.serial("the remote becomes the volume, and stays it", async (t) => {
   t.true(toCopyBytes >= 8 * MIB);
   await askMirrorChange(VOLUME, "resume");
   await isEqual("caught up after a pause");
+
+  await sh(`dd if=/dev/urandom of=${daemon.path} bs=64k count=3 seek=7 oflag=direct status=none`);
   await daemon.end("SIGTERM");
+  const wanted = await hash(path);
+  await until(async () => (await hash(Remote.path("data.path"))) === wanted);
   await remote.end("SIGTERM");
 });
 
