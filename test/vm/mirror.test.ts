@@ -90,7 +90,7 @@ test.serial("over TLS, hosts that know each other's keys, and no others", async 
   const mirror = `[mirror]\nto = "${REMOTE}"\nreceiver = "backup"\nlog = "4MiB"\nsilence = 30`;
   await configure(name, `path = "${path}"\n[record]\nnvram = "/dev/shm/secret.nvram"\n${mirror}`);
   await sh(`bin/sluice nvram create ${name}`);
-  const remote = await Remote.make(name, "tls", { size: "4MiB", store: "16MiB", log: "64MiB" });
+  const remote = await Remote.make(name, "tls", { size: "4MiB", store: "64MiB", log: "64MiB" });
   const there = (JSON.parse(await remote.sluice("identity show --json")) as { fingerprint: string }).fingerprint;
   const { fingerprint: here } = await sluice<{ fingerprint: string }>("identity show");
   t.not(here, there);
