@@ -182,13 +182,14 @@ export class ReceiveThread {
   }
 }
 
-/** A payload in memory that can be moved to another thread: its own, or that of the piece of the stream in which it came. */
+/**
+ * A payload in memory that can be moved to another thread: its own, if it was put together of pieces. That of a piece of the
+ * stream belongs to the stream, which may go on using it, as TLS does.
+ */
 function ownMemory(payload: Uint8Array, moved: Set<ArrayBuffer>): Uint8Array {
   const { buffer } = payload;
-  // Of one that is empty the memory may be anybody's.
-  if (payload.length === 0 || !(buffer instanceof ArrayBuffer) || isMarkedAsUntransferable(buffer)) {
-    return new Uint8Array(payload);
-  }
+  const isOwn = buffer instanceof ArrayBuffer && payload.length > 0 && payload.length === buffer.byteLength;
+  if (!isOwn || isMarkedAsUntransferable(buffer)) return new Uint8Array(payload);
   moved.add(buffer);
   return payload;
 }
