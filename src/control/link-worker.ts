@@ -85,5 +85,5 @@ if (data.isPaused) link.pause();
 await link.run();
 clearInterval(timer);
 tellStatus();
-data.port.close();
+volume.close();
 owner.close();

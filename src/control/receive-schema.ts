@@ -49,8 +49,6 @@ export const receiveSchema = z.strictObject({
   volume: z.array(volumeTable, { error: volumesWanted }).min(1, { error: volumesWanted }),
 });
 
-export type ReceiveTable = z.output<typeof receiveSchema>;
-
 /** Keys by the table in which they stand; "" is the top of the file. */
 export const RECEIVE_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(receiveSchema.shape),

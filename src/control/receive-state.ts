@@ -16,6 +16,7 @@ import {
   type Generation,
   type Generations,
 } from "../replication/generations.ts";
+import { generationsSchema } from "../replication/source-state.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 
 const FORMAT: SealedFormat = {
@@ -25,20 +26,13 @@ const FORMAT: SealedFormat = {
   code: "ESTATE",
 };
 
-const generation = z.string().regex(/^[0-9a-f]{16}$/);
-const generations = z.strictObject({
-  current: generation,
-  bitmap: generation,
-  offered: generation,
-  history: z.tuple([generation, generation]),
-});
 const number = z.int().min(0).max(0xffff_ffff);
 
 const schema = z.strictObject({
   /** What the data were of when the last source was welcomed. */
-  generations,
+  generations: generationsSchema,
   /** What that source has made of the answer; null before the first one. */
-  incoming: generations.nullable(),
+  incoming: generationsSchema.nullable(),
   /** Of the newest connection that was welcomed; 0 for none. */
   incarnation: number,
   connection: number,
@@ -48,7 +42,7 @@ export type ReceiverNote = Readonly<z.output<typeof schema>>;
 
 /** Of a volume that was never mirrored to here. */
 export const NO_NOTE: ReceiverNote = {
-  generations: NO_GENERATIONS as z.output<typeof generations>,
+  generations: NO_GENERATIONS as z.output<typeof generationsSchema>,
   incoming: null,
   incarnation: 0,
   connection: 0,

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { TransferReader } from "../targets/mirror/transfer-ring.ts";
-import { messageOf, UblkError } from "../ublk/errors.ts";
+import { errnoName, errnoText, messageOf, UblkError } from "../ublk/errors.ts";
 import { Connection } from "./connection.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import { inStep, met, offered, wentAlone } from "./generations.ts";
@@ -40,7 +40,7 @@ export interface LinkStatus {
   readonly state: LinkState;
   /** Since when, in milliseconds since 1970. */
   readonly sinceMs: number;
-  /** Why there is no connection; null where there is one, or nothing is known yet. */
+  /** Why there is no connection, or it does not go on; null where it does, or nothing is known yet. */
   readonly fault: { readonly code: string; readonly text: string } | null;
   readonly lastPoint: CommittedPoint | null;
   /** The last closed one: what the receiver shows. */
@@ -111,6 +111,10 @@ export class MirrorLink {
     );
     volume.whenOverflowed = () => {
       this.#overflowed();
+    };
+    volume.whenUnread = (result) => {
+      const text = `a part of the volume cannot be read, and is tried again: ${errnoText(-result)}`;
+      this.#show({ code: errnoName(-result), text });
     };
   }
 

@@ -28,6 +28,7 @@ export class SharedVolume implements SourceVolume {
   #lastId = 0;
   #restart: Asked<(firstTransfer: number) => void> | undefined;
   #cut: Asked<(cut: SourceCut) => void> | undefined;
+  #retry: NodeJS.Timeout | undefined;
   readonly #reading = new Map<number, { sectors: number; done: (result: number, bytes: Uint8Array) => void }>();
   /** Told when the log was full, and nothing is logged any more. */
   whenOverflowed: () => void = () => undefined;
@@ -43,6 +44,12 @@ export class SharedVolume implements SourceVolume {
     port.on("message", (report: LinkReport) => {
       this.#take(report);
     });
+  }
+
+  /** Orders nothing any more. */
+  close(): void {
+    clearTimeout(this.#retry);
+    this.#port.close();
   }
 
   #order(order: LinkOrder): void {
@@ -79,7 +86,7 @@ export class SharedVolume implements SourceVolume {
     const { sectors, done } = asked;
     if (result < 0) {
       this.whenUnread(result);
-      setTimeout(() => {
+      this.#retry = setTimeout(() => {
         done(result, this.#reads.subarray(0, 0));
       }, RETRY_MS);
       return;

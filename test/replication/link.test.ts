@@ -24,6 +24,7 @@ import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
 import type { Transport } from "../../src/replication/transport.ts";
 import { allocateMirror, MirrorNumbers } from "../../src/targets/mirror/mirror-memory.ts";
 import type { LinkOrder, LinkReport } from "../../src/targets/mirror/mirror-server.ts";
+import { ERRNO } from "../../src/ublk/errors.ts";
 import { native } from "../../src/ublk/native.ts";
 
 const PATIENT_MS = 600_000;
@@ -90,6 +91,7 @@ class Bed {
   readonly link: MirrorLink;
   readonly statuses: LinkStatus[] = [];
   readonly orders: LinkOrder[] = [];
+  isDamaged = false;
   readonly #receivers: FakeReceiver[] = [];
   #wake: () => void = () => undefined;
 
@@ -102,7 +104,7 @@ class Bed {
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (order: LinkOrder) => {
       this.orders.push(order);
-      const report = answerTo(order);
+      const report = answerTo(order, this.isDamaged);
       if (report !== undefined) port1.postMessage(report);
     });
     const transport: Transport = {
@@ -116,7 +118,8 @@ class Bed {
     };
     const options = { volume: "data", mark: 7n, address: { host: "there", port: 1 }, transport };
     const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS };
-    this.link = new MirrorLink({ ...options, ...times }, memory, new SharedVolume(memory, port2), state);
+    const volume = new SharedVolume(memory, port2);
+    this.link = new MirrorLink({ ...options, ...times }, memory, volume, state);
     this.link.whenChanged = () => {
       this.statuses.push(this.link.status);
       this.#wake();
@@ -125,8 +128,8 @@ class Bed {
     t.teardown(async () => {
       this.link.stop();
       await ended;
-      port1.close();
-      await once(port2, "close");
+      volume.close();
+      await once(port1, "close");
       closeSync(event);
       await rm(folder, { recursive: true });
     });
@@ -168,10 +171,15 @@ class Bed {
   }
 }
 
-function answerTo(order: LinkOrder): LinkReport | undefined {
+function answerTo(order: LinkOrder, damaged: boolean): LinkReport | undefined {
+  if (order.kind === "read") return { kind: "read", id: order.id, result: -ERRNO.EIO };
   if (order.kind === "restart") return { kind: "ready", id: order.id, firstTransfer: 0 };
   if (order.kind !== "cut") return undefined;
-  return { kind: "cut", id: order.id, half: 0, endTransfer: 0, isClosed: true, copies: [] };
+  const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;
+  // What is to be copied cannot be read.
+  return damaged
+    ? { ...answer, isClosed: false, copies: [{ first: 0, count: 1 }] }
+    : { ...answer, isClosed: true, copies: [] };
 }
 
 test("a source says what it has, copies what is wanted, and is in step with the first closed point", async (t) => {
@@ -217,6 +225,15 @@ test("a receiver that refuses is asked again, and what it says is shown", async 
   await (await bed.receiver()).welcome();
   await bed.linked(true);
   t.is(bed.link.status.fault, null);
+});
+
+test("what cannot be read is told, while the connection stands", async (t) => {
+  const bed = await Bed.make(t);
+  bed.isDamaged = true;
+  await (await bed.receiver()).welcome();
+  const { fault } = await bed.status("copying", true);
+  t.is(fault?.code, "EIO");
+  t.regex(fault?.text ?? "", /cannot be read, and is tried again: EIO/);
 });
 
 test("a log that is too small at the receiver is said on both sides", async (t) => {
