@@ -4,9 +4,8 @@
  * Invariant: a point counts by its end, which says how many of the lists before it are its own. Of those that are in the image
  * already the last one is kept in mind: it tells what the image is, or is being brought away from.
  */
-import { dataSectorsIn } from "../targets/mirror/transfer.ts";
+import { dataSectorsIn, logOf } from "../targets/mirror/transfer.ts";
 import { decodePointRecord } from "./committed-point.ts";
-import { NO_GENERATION } from "./generations.ts";
 import type { FoundRecord, LogFinder } from "./log-recovery.ts";
 import type { LastPoints } from "./log-superblock.ts";
 import type { CommittedPoint, ReceiverState } from "./receiver.ts";
@@ -22,7 +21,12 @@ export class FoundLog implements LogFinder {
 
   transfer(incarnation: number, counter: number, { place, length }: FoundRecord, payload: Uint8Array): void {
     this.#last = { incarnation, counter };
-    this.index.add(this.#last, { position: place.position, length, dataSectors: dataSectorsIn(payload), place });
+    const { position } = place;
+    this.index.add(this.#last, {
+      ...{ position, length, place },
+      dataSectors: dataSectorsIn(payload),
+      log: logOf(payload),
+    });
   }
 
   pointItems(point: number, { place, length }: FoundRecord): void {
@@ -54,7 +58,7 @@ export class FoundLog implements LogFinder {
       committed: this.#points.filter(({ point }) => point > applied),
       lastPoint: Math.max(committed, this.#points.at(-1)?.point ?? 0),
       lastClosed: isAt ? last.point : (before?.lastClosed ?? 0),
-      lastGeneration: this.#points.at(-1)?.generation ?? NO_GENERATION,
+      lastEnd: this.#points.at(-1) ?? null,
     };
   }
 }

@@ -9,7 +9,7 @@ import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 import { getTransferId, setTransferId, type TransferId } from "./transfer-id.ts";
 
 export const ACK_BYTES = 32;
-export const POINT_BEGIN_BYTES = 32;
+export const POINT_BEGIN_BYTES = 40;
 export const POINT_END_BYTES = 24;
 export const POINT_COMMITTED_BYTES = 8;
 export const PING_BYTES = 8;
@@ -58,6 +58,10 @@ export interface PointBegin {
   readonly createdMs: number;
   /** It reproduces that moment. Where it does not, as something is still to be copied, the receiver stays in the last one that did. */
   readonly isClosed: boolean;
+  /** The number of the first transfer of this source that is not in it, whether it exists yet or not. */
+  readonly next: number;
+  /** Which log of the source it was cut from. */
+  readonly log: number;
 }
 
 /** From the source, behind the items of a point: with it the point may be committed. */
@@ -94,13 +98,15 @@ export function decodeAck(payload: Uint8Array): Ack {
   };
 }
 
-export function encodePointBegin(into: Uint8Array, { point, cut, createdMs, isClosed }: PointBegin): void {
+export function encodePointBegin(into: Uint8Array, { point, cut, createdMs, isClosed, next, log }: PointBegin): void {
   const view = viewOf("POINT_BEGIN", into, POINT_BEGIN_BYTES);
   setSafeNumber(view, 0, point);
   setTransferId(view, 8, cut);
   setSafeNumber(view, 16, Math.round(createdMs));
   view.setUint32(24, isClosed ? CLOSED : OPEN, true);
-  view.setUint32(28, 0, true);
+  view.setUint32(28, next, true);
+  view.setUint32(32, log, true);
+  view.setUint32(36, 0, true);
 }
 
 export function decodePointBegin(payload: Uint8Array): PointBegin {
@@ -112,6 +118,8 @@ export function decodePointBegin(payload: Uint8Array): PointBegin {
     cut: getTransferId(view, 8),
     createdMs: getSafeNumber(view, 16),
     isClosed: view.getUint32(24, true) === CLOSED,
+    next: view.getUint32(28, true),
+    log: view.getUint32(32, true),
   };
 }
 

@@ -21,6 +21,7 @@ import { PAYLOAD_MAX } from "./frame.ts";
 import type { Generation } from "./generations.ts";
 import { KeptPoints } from "./kept-points.ts";
 import { recordBytes } from "./log-record.ts";
+import { LogReplay } from "./log-replay.ts";
 import { recoverLog } from "./log-recovery.ts";
 import { APPLY_WRITES, PointApplier } from "./point-applier.ts";
 import { ReceiverLog } from "./receiver-log.ts";
@@ -32,6 +33,7 @@ export interface OpenReceiver {
   readonly receiver: Receiver;
   readonly gate: ApplyGate;
   readonly applier: PointApplier;
+  readonly replay: LogReplay;
   readonly log: ReceiverLog;
   readonly cow: CowTarget;
   readonly settled: () => Settled;
@@ -77,7 +79,9 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const geometry = { volumeSectors: volumeBytes / SECTOR_BYTES, blockSectors: blockBytes / SECTOR_BYTES };
   const { index } = found;
   const recordBytesMax = Math.min(logGeometry.windowBytes, recordBytes(PAYLOAD_MAX, logGeometry.sectorBytes));
-  const applier = new PointApplier({ log, recordBytesMax, index, image: gate, firstSlot: 0, geometry }, ring);
+  const writing = { log, recordBytesMax, index, image: gate, firstSlot: 0, geometry };
+  const applier = new PointApplier(writing, ring);
+  const replay = new LogReplay(writing, ring);
 
   const shown = new Shown(found.points, state.lastClosed);
   const kept = new KeptPoints(
@@ -100,8 +104,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       log,
       logGeometry,
       index,
-      applier,
-      geometry,
+      ...{ applier, replay, geometry, nowMs: Date.now },
       image: {
         keep: (point, done) => {
           kept.keep(point, done);
@@ -124,7 +127,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   return {
     receiver,
     gate,
-    applier,
+    ...{ applier, replay },
     log,
     cow,
     settled: () => ({

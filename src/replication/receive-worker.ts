@@ -53,8 +53,8 @@ class Service {
 
   /** Serves until it is told to quit. */
   run(): void {
-    const { applier, gate, cow, status } = this.#open;
-    const isIdle = (): boolean => applier.isIdle && gate.isIdle;
+    const { applier, replay, gate, cow, status } = this.#open;
+    const isIdle = (): boolean => applier.isIdle && replay.isIdle && gate.isIdle;
     while (!this.#isAbandoned && !(this.#isQuitting && this.#isSettled && isIdle())) {
       this.#ring.submitAndWait();
       this.#ring.reap();

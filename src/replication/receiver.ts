@@ -12,8 +12,9 @@ import { UblkError } from "../ublk/errors.ts";
 import { decodeTransfer, SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { encodePointRecord, type PointRecord } from "./committed-point.ts";
 import { FRAME, type FrameType } from "./frame.ts";
-import type { Generation } from "./generations.ts";
+import { NO_GENERATION, type Generation } from "./generations.ts";
 import type { LogGeometry } from "./log-geometry.ts";
+import type { LogReplay } from "./log-replay.ts";
 import {
   ACK_BYTES,
   chargeOf,
@@ -60,8 +61,11 @@ export interface ReceiverParts {
   readonly logGeometry: LogGeometry;
   readonly index: TransferIndex;
   readonly applier: PointApplier;
+  readonly replay: LogReplay;
   readonly image: ReceiverImage;
   readonly geometry: BlockGeometry;
+  /** In milliseconds since 1970. */
+  readonly nowMs: () => number;
 }
 
 /** Where it is when it begins: what its log has told. */
@@ -72,8 +76,8 @@ export interface ReceiverState {
   readonly lastPoint: number;
   /** The last closed point that the image was brought to, or is being brought away from; 0 for none. */
   readonly lastClosed: number;
-  /** Of the source that the last closed point came from, applied or not. */
-  readonly lastGeneration: Generation;
+  /** The last point whose end the log has; null for none. */
+  readonly lastEnd: CommittedPoint | null;
 }
 
 /** A point whose list is being received. */
@@ -101,10 +105,14 @@ export class Receiver {
   #lastClosed: number;
   /** The last closed point whose end is in the log, committed or not: a source that logs anew does not wait for it. */
   #lastEnded: number;
-  #lastGeneration: Generation;
+  /** The last point whose end is in the log, closed or open. */
+  #lastEnd: CommittedPoint | null;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
   #isApplying = false;
+  /** Points whose ends are on their way to the log. */
+  #ending = 0;
+  #whenAtRest: () => void = () => undefined;
   #isSyncing = false;
   #hasNews = false;
   /** By chargeOf, since the connection began: what was promised, and what has come. */
@@ -116,14 +124,14 @@ export class Receiver {
   whenFailed: (result: number) => void = () => undefined;
   #isFailed = false;
 
-  constructor(parts: ReceiverParts, { last, committed, lastPoint, lastClosed, lastGeneration }: ReceiverState) {
+  constructor(parts: ReceiverParts, { last, committed, lastPoint, lastClosed, lastEnd }: ReceiverState) {
     this.#parts = parts;
     this.#received = last;
     this.#durable = last;
     this.#lastPoint = lastPoint;
     this.#lastClosed = lastClosed;
     this.#lastEnded = committed.reduce((last, each) => (each.isClosed ? each.point : last), lastClosed);
-    this.#lastGeneration = lastGeneration;
+    this.#lastEnd = lastEnd;
     this.#committed = [...committed];
     this.#applyNext();
   }
@@ -131,6 +139,11 @@ export class Receiver {
   /** The last transfer that is in the log, with all before it; an acknowledgement tells when it is durable there. */
   get last(): TransferId {
     return this.#received;
+  }
+
+  /** The last point whose end is in the log, closed or open; null where the log is new. */
+  get lastEnd(): CommittedPoint | null {
+    return this.#lastEnd;
   }
 
   get lastPoint(): number {
@@ -259,7 +272,7 @@ export class Receiver {
     const place = log.head;
     const position = appended(log.appendTransfer(incarnation, id.counter, payload));
     const dataSectors = transfer.data.length / SECTOR_BYTES;
-    index.add(id, { position, length: payload.length, dataSectors, place });
+    index.add(id, { position, length: payload.length, dataSectors, log: transfer.log, place });
     this.#received = id;
     this.#hasNews = true;
   }
@@ -304,7 +317,7 @@ export class Receiver {
     return transfer !== undefined && run.place + runSectors(run, this.#parts.geometry) <= transfer.dataSectors;
   }
 
-  #takeEnd({ generation }: Connection, payload: Uint8Array): void {
+  #takeEnd({ generation, incarnation }: Connection, payload: Uint8Array): void {
     const building = this.#building;
     const { point, items, checksum } = decodePointEnd(payload);
     if (building?.begin.point !== point)
@@ -316,16 +329,58 @@ export class Receiver {
     const { begin, tail, records, isWhole } = building;
     const { cut, createdMs } = begin;
     const isClosed = begin.isClosed && isWhole;
+    // The image leaves what is whole for what is not: before that, what the log has behind the last closed point is made one.
+    if (!isClosed) this.#makePoint(point);
     // With open points the image is on its way, and nobody knows where: what is here is of the last closed one.
-    if (isClosed) this.#lastGeneration = generation;
-    const lastClosed = this.#lastEnded;
-    if (isClosed) this.#lastEnded = point;
-    const of = { generation: this.#lastGeneration, lastClosed };
-    const record = { cut, lists: records.length, isClosed, createdMs, ...of, tail };
-    appended(this.#parts.log.appendPointEnd(point, encodePointRecord(record)));
+    const of = isClosed ? generation : (this.#lastEnd?.generation ?? NO_GENERATION);
+    const what = { cut, lists: records.length, isClosed, isReplay: false, createdMs, generation: of, tail };
+    const { log } = begin;
+    const next = { incarnation, counter: begin.next };
+    this.#end({ ...what, next, log, lastClosed: this.#lastEnded, point, records });
+  }
+
+  /** The end of a point, with which it is committed. */
+  #end(point: CommittedPoint): void {
+    if (point.isClosed) this.#lastEnded = point.point;
+    this.#lastEnd = point;
+    this.#ending++;
+    appended(this.#parts.log.appendPointEnd(point.point, encodePointRecord(point)));
     this.#parts.log.sync((result) => {
+      this.#ending--;
       if (result < 0) this.#fail(result);
-      else this.#commit({ ...record, point, records });
+      else this.#commit(point);
+    });
+  }
+
+  /**
+   * Makes a closed point of the last one, where that is closed, and of what the log has behind it with nothing left out: a
+   * moment of the source as well, and a later one. Nothing is done where the log has nothing of that kind, or there is no number
+   * for it before that of the next one.
+   */
+  #makePoint(nextPoint: number): void {
+    const last = this.#lastEnd;
+    if (last?.isClosed !== true || this.#lastEnded + 1 >= nextPoint) return;
+    const cut = this.#parts.index.endOfRun(last.next, last.log);
+    if (cut === undefined) return;
+    const { generation, tail, log } = last;
+    const point = this.#lastEnded + 1;
+    const next = { ...cut, counter: cut.counter + 1 };
+    const lists = next.counter - last.next.counter;
+    const what = { cut, lists, isClosed: true, isReplay: true, createdMs: this.#parts.nowMs(), generation, tail };
+    // What it is made of stays: later points may refer to it.
+    this.#end({ ...what, next, log, lastClosed: this.#lastEnded, point, records: [] });
+  }
+
+  /**
+   * Brings the image to the last moment that the log can tell of, behind a source that has gone: a closed point of its own,
+   * where there is more than the last one. No source may be connected afterwards, as numbers of points are its own. `done` is
+   * called when all that is committed is in the image. Fails by whenFailed.
+   */
+  finish(done: () => void): void {
+    this.settle(() => {
+      this.#makePoint(Infinity);
+      this.#whenAtRest = done;
+      this.#applyNext();
     });
   }
 
@@ -333,7 +388,7 @@ export class Receiver {
     this.#lastPoint = point.point;
     this.#committed.push(point);
     this.whenCommitted(point);
-    if (this.#connection !== undefined) {
+    if (this.#connection !== undefined && !point.isReplay) {
       const payload = new Uint8Array(POINT_COMMITTED_BYTES);
       encodePointCommitted(payload, point.point);
       this.#connection.send(FRAME.POINT_COMMITTED, payload);
@@ -344,28 +399,32 @@ export class Receiver {
   /** Brings the image to the next point that is committed: what it was before is kept first. */
   #applyNext(): void {
     const point = this.#committed[0];
-    if (this.#isApplying || this.#isFailed || point === undefined) return;
+    if (this.#isApplying || this.#isFailed) return;
+    if (point === undefined) {
+      if (this.#ending > 0) return;
+      this.#whenAtRest();
+      this.#whenAtRest = () => undefined;
+      return;
+    }
     this.#isApplying = true;
     const then = (next: () => void) => (result: number) => {
       if (result < 0) this.#fail(result);
       else next();
     };
-    const { image, applier, log } = this.#parts;
+    const { image, applier, replay, log } = this.#parts;
+    const release = then(() => {
+      const points = { committed: this.#lastPoint, applied: point.point };
+      const applied = then(() => {
+        this.#applied(point);
+      });
+      log.release(point.tail, points, applied);
+    });
     const apply = (): void => {
-      const lists = { incarnation: point.cut.incarnation, lists: point.records, isClosed: point.isClosed };
-      applier.apply(
-        lists,
-        then(() => {
-          const points = { committed: this.#lastPoint, applied: point.point };
-          log.release(
-            point.tail,
-            points,
-            then(() => {
-              this.#applied(point);
-            }),
-          );
-        }),
-      );
+      if (point.isReplay) replay.run(point.cut, point.lists, release);
+      else {
+        const lists = { incarnation: point.cut.incarnation, lists: point.records, isClosed: point.isClosed };
+        applier.apply(lists, release);
+      }
     };
     if (this.#lastClosed === 0) apply();
     else image.keep(this.#lastClosed, then(apply));

@@ -184,7 +184,8 @@ export class Sender {
 
   /** The first point that can show what was written before now. */
   get nextPoint(): number {
-    return this.#lastPoint + (this.#isCutting ? 2 : 1);
+    const next = numberAfter(this.#lastPoint);
+    return this.#isCutting ? numberAfter(next) : next;
   }
 
   /** So much was logged since the last cut that the next point is wanted at once. */
@@ -235,7 +236,7 @@ export class Sender {
       this.#cutEnd = firstTransfer;
       this.#ahead = 0;
       this.#beforeBase = this.#lastSent;
-      this.#parts.ring.release(firstTransfer);
+      this.#parts.ring.beginAt(firstTransfer);
       this.#isReady = true;
       if (connection !== this.#connections) return;
       this.#events.ready();
@@ -283,8 +284,9 @@ export class Sender {
   }
 
   #newPoint(cut: SourceCut): Point {
+    this.#lastPoint = numberAfter(this.#lastPoint);
     return {
-      number: ++this.#lastPoint,
+      number: this.#lastPoint,
       createdMs: this.#askedMs,
       cut,
       runs: this.#runsOf(cut),
@@ -359,7 +361,8 @@ export class Sender {
     const isLogged = endTransfer !== this.#base;
     const cut = isLogged ? { incarnation, counter: (endTransfer - 1 + NUMBERS) % NUMBERS } : this.#beforeBase;
     const payload = new Uint8Array(POINT_BEGIN_BYTES);
-    encodePointBegin(payload, { point: point.number, cut, createdMs: point.createdMs, isClosed });
+    const next = { log: this.#parts.ring.log, next: endTransfer };
+    encodePointBegin(payload, { point: point.number, cut, createdMs: point.createdMs, isClosed, ...next });
     point.hasBegun = true;
     send(FRAME.POINT_BEGIN, payload);
   }
@@ -478,6 +481,11 @@ export class Sender {
     this.#point = undefined;
     this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
   }
+}
+
+/** Points of a source have even numbers: the one behind each is the receiver's, for what its log had behind that point. */
+function numberAfter(point: number): number {
+  return point + 2 - (point % 2);
 }
 
 /** Numbers go round: what counts is how far apart they are. */

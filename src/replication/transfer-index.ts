@@ -17,6 +17,8 @@ export interface Logged {
 export interface LoggedTransfer extends Logged {
   /** Sectors of data in it. */
   readonly dataSectors: number;
+  /** Which log of its source it is of: between those of one log nothing is left out. */
+  readonly log: number;
   /** Where it begins. */
   readonly place: LogPlace;
 }
@@ -40,6 +42,15 @@ export class TransferIndex {
     const id = incarnation * NUMBERS + counter;
     for (const [each, transfer] of this.#transfers) if (each > id) return transfer;
     return undefined;
+  }
+
+  /** The last one of those of a log that follow each other from `first` on; undefined where there is none. */
+  endOfRun(first: TransferId, log: number): TransferId | undefined {
+    let last: TransferId | undefined;
+    for (let id = first; ; id = { ...id, counter: id.counter + 1 }) {
+      if (this.find(id)?.log !== log) return last;
+      last = id;
+    }
   }
 
   /** What lies before this position is not there any more. */

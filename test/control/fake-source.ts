@@ -106,7 +106,7 @@ export class FakeSource {
   /** A transfer of one write: a whole block of these bytes. */
   write(incarnation: number, number: number, block: number, byte: number): void {
     const entries = [{ kind: ENTRY_KIND.DATA, sector: block * BLOCK_SECTORS, sectors: BLOCK_SECTORS }];
-    const table = encodeTable({ incarnation, number, sequence: number, entries });
+    const table = encodeTable({ incarnation, number, sequence: number, log: 1, entries });
     this.send(FRAME.TRANSFER, new Uint8Array(Buffer.concat([table, Buffer.alloc(BLOCK_BYTES, byte)])));
   }
 
@@ -124,13 +124,13 @@ export class FakeSource {
       transfer,
       place: 0,
     }));
-    return this.#point({ point, cut, createdMs, isClosed: true }, runs);
+    return this.#point({ point, cut, createdMs, isClosed: true, next: cut.counter + 1, log: 1 }, runs);
   }
 
   /** A closed point in which all of a volume of so many blocks is zeroes. */
   zeroesPoint(point: number, cut: TransferId, blocks: number): Promise<number> {
     const runs = [{ kind: RUN_KIND.ZEROES, block: 0, blocks, transfer: 0, place: 0 }];
-    return this.#point({ point, cut, createdMs: 0, isClosed: true }, runs);
+    return this.#point({ point, cut, createdMs: 0, isClosed: true, next: cut.counter + 1, log: 1 }, runs);
   }
 
   async #point(head: PointBegin, runs: readonly PointRun[]): Promise<number> {

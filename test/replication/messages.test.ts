@@ -27,13 +27,20 @@ const ACK = {
   durable: { incarnation: 2, counter: 7 },
   granted: { transferBytes: 2 ** 53 - 1, itemBytes: 4096 },
 };
-const BEGIN = { point: 2 ** 40 + 1, cut: { incarnation: 3, counter: 9 }, createdMs: 1_772_366_400_000, isClosed: true };
+const BEGIN = {
+  point: 2 ** 40 + 1,
+  cut: { incarnation: 3, counter: 9 },
+  createdMs: 1_772_366_400_000,
+  isClosed: true,
+  next: 12,
+  log: 3,
+};
 const END = { point: 2 ** 40 + 1, items: 5, checksum: 0xfedcba98 };
 
 /** Change them only with the version. */
 const PINNED = {
   ack: "03000000feffffff0200000007000000ffffffffffff1f000010000000000000",
-  begin: "01000000000100000300000009000000000a45a99c0100000100000000000000",
+  begin: "01000000000100000300000009000000000a45a99c010000010000000c0000000300000000000000",
   end: "0100000000010000050000000000000098badcfe00000000",
   committed: "0100000000010000",
   ping: "0500000001000000",

@@ -3,7 +3,8 @@
  * dies at any step, by a kill or a power cut, the other one goes on.
  *
  * What must hold (R6): whatever the receiver keeps and reaches as a closed point is what the log of the source said at its cut,
- * over what its disk showed when that log began. The record of the source lets go of what was settled, wherever that is durable:
+ * over what its disk showed when that log began. One that it has made itself is the one before it with transfers of the same log
+ * behind that, in their order; and where the source is given up for good, with all that it was told are durable there. The record of the source lets go of what was settled, wherever that is durable:
  * then only the receiver's own word, "full" until its first closed point, brings all of the volume over.
  */
 import { Places } from "../../src/nvram/places.ts";
@@ -12,12 +13,13 @@ import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import type { Welcome } from "../../src/replication/handshake.ts";
 import { NO_GENERATION, NO_GENERATIONS } from "../../src/replication/generations.ts";
 import { logBytes } from "../../src/replication/log-geometry.ts";
+import { LogReplay } from "../../src/replication/log-replay.ts";
 import { recoverLog } from "../../src/replication/log-recovery.ts";
 import { createLog } from "../../src/replication/log-superblock.ts";
-import { decodePointBegin } from "../../src/replication/messages.ts";
+import { decodeAck, decodePointBegin } from "../../src/replication/messages.ts";
 import { APPLY_WRITES, PointApplier } from "../../src/replication/point-applier.ts";
 import { ReceiverLog } from "../../src/replication/receiver-log.ts";
-import { Receiver } from "../../src/replication/receiver.ts";
+import { Receiver, type CommittedPoint } from "../../src/replication/receiver.ts";
 import { Sender, type SourceVolume } from "../../src/replication/sender.ts";
 import { isBefore } from "../../src/replication/transfer-id.ts";
 import { FileTarget } from "../../src/targets/file.ts";
@@ -56,6 +58,8 @@ const NOTHING_REACHED = {
   answers: 0,
   full: 0,
   dropped: 0,
+  replays: 0,
+  promotions: 0,
 };
 /** How often what has happened. */
 export type Reached = Record<keyof typeof NOTHING_REACHED, number>;
@@ -70,6 +74,12 @@ const GENERATION = "00000000000000aa";
 interface Remote {
   readonly world: World;
   readonly receiver: Receiver;
+}
+
+/** What was sent behind a closed point, before the log began anew. */
+interface Tail {
+  readonly log: number;
+  readonly transfers: Transfer[];
 }
 
 interface Wire {
@@ -256,6 +266,16 @@ function chunksOf({ offset, length }: Request): [number, number] {
   return [Math.floor(offset / bytes), Math.floor((offset + length - 1) / bytes)];
 }
 
+function follow(image: Int32Array, { entries, data }: Transfer): void {
+  const view = new DataView(data.buffer, data.byteOffset, data.length);
+  let place = 0;
+  for (const { kind, sector, sectors } of entries) {
+    for (let index = 0; index < sectors; index++) {
+      image[sector + index] = kind === ENTRY_KIND.DATA ? readStamp(view, place++ * SECTOR_BYTES).sequence : 0;
+    }
+  }
+}
+
 export class MirrorHistory {
   /** What happened, if it was asked for. */
   readonly lines: string[] = [];
@@ -276,6 +296,13 @@ export class MirrorHistory {
   #logged: Int32Array = new Int32Array(SECTORS);
   #tapped: Transfer[] = [];
   readonly #expected = new Map<number, Int32Array>();
+  readonly #tails = new Map<number, Tail>();
+  /** Those that the receiver has made. */
+  readonly #made = new Set<number>();
+  /** Logs that the source has begun. */
+  #logs = 0;
+  /** By incarnation: the last transfer that the source was told is durable. */
+  readonly #durable = new Map<number, number>();
   #kept = 0;
   /** The last point that was begun, and the last closed one that was this.reached. */
   #begunPoint = 0;
@@ -311,8 +338,11 @@ export class MirrorHistory {
   /** Throws where the remote is not what it has to be. */
   run(): void {
     for (let turn = 0; turn < TURNS; turn++) this.#turn(false);
-    this.#stepsLeft = { source: Infinity, receiver: Infinity };
-    this.#settle();
+    if (this.#random.chance(0.3)) this.#promote();
+    else {
+      this.#stepsLeft = { source: Infinity, receiver: Infinity };
+      this.#settle();
+    }
   }
 
   #turn(isLast: boolean): void {
@@ -344,6 +374,10 @@ export class MirrorHistory {
     else if (what < 23) {
       const frame = this.#toSource.shift();
       if (frame?.type === FRAME.NAK) this.reached.naks++;
+      if (frame?.type === FRAME.ACK) {
+        const { durable } = decodeAck(frame.payload);
+        this.#durable.set(durable.incarnation, durable.counter);
+      }
       if (frame !== undefined) source.sender.take(frame.type, frame.payload);
     } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
   }
@@ -392,6 +426,7 @@ export class MirrorHistory {
     };
     const whenBase = (image: Int32Array): void => {
       this.#note("the source logs anew");
+      this.#logs++;
       this.#logged = image;
       this.#tapped = [];
     };
@@ -410,8 +445,11 @@ export class MirrorHistory {
     const log = new ReceiverLog(recoverLog(this.#logFile, OWNER, found), world, NVRAM_FILE);
     const { index } = found;
     const parts = { log, recordBytesMax: LOG.windowBytes, index, firstSlot: 0, geometry: GEOMETRY };
-    const applier = new PointApplier({ ...parts, image: new FileTarget(options, context) }, world);
+    const writing = { ...parts, image: new FileTarget(options, context) };
+    const applier = new PointApplier(writing, world);
+    const replay = new LogReplay(writing, world);
     const state = found.state(log.points);
+    for (const point of found.points) this.#expectReplay(point);
     if (state.lastClosed > 0 && this.#kept !== state.lastClosed) this.#compare(state.lastClosed, "what is shown");
     const image = {
       keep: (point: number, done: (result: number) => void): void => {
@@ -429,10 +467,15 @@ export class MirrorHistory {
         this.#compare(point, "what was reached");
       },
     };
-    const receiver = new Receiver({ log, logGeometry: LOG, index, applier, geometry: GEOMETRY, image }, state);
-    this.#hasClosed = state.lastGeneration !== NO_GENERATION;
-    receiver.whenCommitted = ({ isClosed }) => {
-      if (isClosed) this.#hasClosed = true;
+    const receiver = new Receiver(
+      { log, logGeometry: LOG, index, applier, replay, geometry: GEOMETRY, image, nowMs: () => 0 },
+      state,
+    );
+    this.#hasClosed = state.lastEnd !== null && state.lastEnd.generation !== NO_GENERATION;
+    receiver.whenCommitted = (point) => {
+      if (point.isClosed) this.#hasClosed = true;
+      if (point.isReplay) this.reached.replays++;
+      this.#expectReplay(point);
     };
     receiver.whenFailed = (result) => {
       throw new Error(`the receiver failed with ${result}`);
@@ -475,7 +518,10 @@ export class MirrorHistory {
     if (type === FRAME.TRANSFER) {
       const transfer = decodeTransfer(payload, SECTORS);
       const known = this.#tapped.some(({ number }) => number === transfer.number) || transfer.number < this.#followed;
-      if (!known || transfer.incarnation !== this.#tappedIncarnation) this.#tapped.push(transfer);
+      if (!known || transfer.incarnation !== this.#tappedIncarnation) {
+        this.#tapped.push(transfer);
+        for (const tail of this.#tails.values()) if (tail.log === this.#logs) tail.transfers.push(transfer);
+      }
       if (transfer.incarnation !== this.#tappedIncarnation) this.#followed = 0;
       this.#tappedIncarnation = transfer.incarnation;
     } else if (type === FRAME.POINT_BEGIN) {
@@ -484,12 +530,16 @@ export class MirrorHistory {
       while (this.#tapped[0] !== undefined) {
         const { incarnation, number } = this.#tapped[0];
         if (isBefore(cut, { incarnation, counter: number })) break;
-        this.#follow(this.#tapped.shift() as Transfer);
+        const transfer = this.#tapped.shift() as Transfer;
+        this.#followed = transfer.number + 1;
+        follow(this.#logged, transfer);
       }
       this.#note(
         `point ${point} is sent, ${isClosed ? "closed" : "open"}, up to transfer ${cut.incarnation}.${cut.counter}`,
       );
-      if (isClosed) this.#expected.set(point, this.#logged.slice());
+      if (!isClosed) return;
+      this.#expected.set(point, this.#logged.slice());
+      this.#tails.set(point, { log: this.#logs, transfers: [...this.#tapped] });
     }
   }
 
@@ -497,16 +547,60 @@ export class MirrorHistory {
   #followed = 0;
   #tappedIncarnation = 0;
 
-  #follow({ number, entries, data }: Transfer): void {
-    this.#followed = number + 1;
-    const view = new DataView(data.buffer, data.byteOffset, data.length);
-    let place = 0;
-    for (const { kind, sector, sectors } of entries) {
-      for (let index = 0; index < sectors; index++) {
-        const isData = kind === ENTRY_KIND.DATA;
-        this.#logged[sector + index] = isData ? readStamp(view, place++ * SECTOR_BYTES).sequence : 0;
+  /** What a point has to be that the receiver has made of the one before, and of transfers behind it. */
+  #expectReplay({ point, lists, isReplay, lastClosed }: CommittedPoint): void {
+    const base = this.#expected.get(lastClosed);
+    const tail = this.#tails.get(lastClosed);
+    if (!isReplay || base === undefined || tail === undefined) return;
+    if (this.#made.has(point)) return;
+    this.#made.add(point);
+    if (lists > tail.transfers.length)
+      throw new Error(`point ${point} has ${lists} transfers of ${tail.transfers.length}`);
+    const image = base.slice();
+    for (const transfer of tail.transfers.slice(0, lists)) follow(image, transfer);
+    this.#expected.set(point, image);
+    this.#tails.set(point, { log: tail.log, transfers: tail.transfers.slice(lists) });
+  }
+
+  /** The receiver, when it has finished, however often it was killed before. */
+  #finished(): Receiver {
+    let finished: Receiver | undefined;
+    let asked: Receiver | undefined;
+    for (let turn = 0; turn < 60_000; turn++) {
+      try {
+        const { world, receiver } = (this.#receiver ??= this.#startReceiver(turn > 10_000));
+        if (asked !== receiver) {
+          asked = receiver;
+          receiver.finish(() => {
+            finished = receiver;
+          });
+        }
+        if (finished !== undefined) return finished;
+        world.complete();
+        if (this.#random.chance(0.5)) world.endBatch();
+      } catch (error) {
+        if (!(error instanceof Death)) throw error;
+        this.#die("receiver");
       }
     }
+    throw new Error("the receiver does not finish");
+  }
+
+  /** The source is given up: the receiver is brought to the last moment that it can tell of, whatever kills it meanwhile. */
+  #promote(): void {
+    this.#cutWire();
+    const { lastEnd } = this.#finished();
+    this.#note("promoted");
+    this.reached.promotions++;
+    if (lastEnd?.isClosed !== true) return;
+    this.#compare(lastEnd.point, "what is promoted");
+    const { cut, point } = lastEnd;
+    const tail = this.#tails.get(point);
+    const lost = tail?.transfers.find((each) => {
+      const id = { incarnation: each.incarnation, counter: each.number };
+      return isBefore(cut, id) && each.number <= (this.#durable.get(each.incarnation) ?? 0);
+    });
+    if (lost !== undefined) throw new Error(`transfer ${lost.incarnation}.${lost.number} was durable, and is lost`);
   }
 
   #compare(point: number, what: string): void {

@@ -2,6 +2,7 @@
 import test from "ava";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
+import type { LogReplay } from "../../src/replication/log-replay.ts";
 import type { PointApplier } from "../../src/replication/point-applier.ts";
 import { decodeItems, encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
 import type { ReceiverLog } from "../../src/replication/receiver-log.ts";
@@ -23,10 +24,12 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
       logGeometry: LOG,
       index: new TransferIndex(),
       applier: undefined as unknown as PointApplier,
+      replay: undefined as unknown as LogReplay,
+      nowMs: () => 0,
       image: { keep: () => undefined, reached: () => undefined },
       geometry: GEOMETRY,
     },
-    { last: NO_TRANSFER, committed: [], lastPoint: 4, lastClosed: 0, lastGeneration: "0000000000000000" },
+    { last: NO_TRANSFER, committed: [], lastPoint: 4, lastClosed: 0, lastEnd: null },
   );
   receiver.connect({
     incarnation: 1,
@@ -38,13 +41,20 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
 
 function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
   const entries = [{ kind: ENTRY_KIND.DATA, sector: 0, sectors }];
-  const table = encodeTable({ incarnation, number, sequence: 1, entries });
+  const table = encodeTable({ incarnation, number, sequence: 1, log: 1, entries });
   return new Uint8Array(Buffer.concat([table, new Uint8Array(sectors * SECTOR_BYTES)]));
 }
 
 function begin(point: number, counter: number): Uint8Array {
   const bytes = new Uint8Array(POINT_BEGIN_BYTES);
-  encodePointBegin(bytes, { point, cut: { incarnation: 1, counter }, createdMs: 0, isClosed: true });
+  encodePointBegin(bytes, {
+    point,
+    cut: { incarnation: 1, counter },
+    createdMs: 0,
+    isClosed: true,
+    next: counter + 1,
+    log: 1,
+  });
   return bytes;
 }
 

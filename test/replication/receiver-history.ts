@@ -24,6 +24,7 @@ import {
   POINT_END_BYTES,
   type Granted,
 } from "../../src/replication/messages.ts";
+import { LogReplay } from "../../src/replication/log-replay.ts";
 import { APPLY_WRITES, PointApplier } from "../../src/replication/point-applier.ts";
 import { decodeItems, encodeRuns, RUN_KIND, runSectors, type PointRun } from "../../src/replication/point-items.ts";
 import { planPoint } from "../../src/replication/point-plan.ts";
@@ -161,10 +162,8 @@ export class ReceiverHistory {
     demand(recovered.superblock.state.lostFrom === 0, "the log has lost something");
     const log = new ReceiverLog(recovered, world, NVRAM_FILE);
     const { index } = found;
-    const applier = new PointApplier(
-      { log, recordBytesMax: LOG.windowBytes, index, image, firstSlot: 0, geometry: GEOMETRY },
-      world,
-    );
+    const writing = { log, recordBytesMax: LOG.windowBytes, index, image, firstSlot: 0, geometry: GEOMETRY };
+    const applier = new PointApplier(writing, world);
     const state = found.state(log.points);
     demand(
       state.lastPoint >= this.#lastCommitted,
@@ -185,6 +184,8 @@ export class ReceiverHistory {
         logGeometry: LOG,
         index,
         applier,
+        replay: new LogReplay(writing, world),
+        nowMs: () => 0,
         geometry: GEOMETRY,
         image: {
           keep: (point, done) => {
@@ -294,7 +295,7 @@ export class ReceiverHistory {
       place += sectors;
     }
     this.#counter = counter;
-    const table = encodeTable({ incarnation: this.#incarnation, number: counter, sequence: counter, entries });
+    const table = encodeTable({ incarnation: this.#incarnation, number: counter, sequence: counter, log: 1, entries });
     const sent = {
       id: { incarnation: this.#incarnation, counter },
       payload: new Uint8Array(Buffer.concat([table, ...data])),
@@ -339,7 +340,8 @@ export class ReceiverHistory {
     this.#sinceCut = 0;
     const begin = new Uint8Array(POINT_BEGIN_BYTES);
     const cut = this.#counter === 0 ? receiver.last : { incarnation: this.#incarnation, counter: this.#counter };
-    encodePointBegin(begin, { point, cut, createdMs: point, isClosed });
+    encodePointBegin(begin, { point, cut, createdMs: point, isClosed, next: this.#counter + 1, log: 2 });
+    // Its log is another one than that of the transfers: points that the receiver makes itself are tested with a whole source.
     // What comes after the point may be sent before it.
     if (random.chance(0.3)) {
       this.#write();

@@ -63,7 +63,7 @@ class Bed {
       this.sent.push({ type, bytes: pieces.reduce((sum, { length }) => sum + length, 0) });
     });
     this.cut();
-    this.commit(1);
+    this.commit(2);
   }
 
   /** One write, in a transfer of its own, which is acknowledged as soon as it was sent; false where the log is full. */
@@ -142,8 +142,8 @@ test("a point that nobody has sent cannot be committed", (t) => {
   const bed = new Bed(NO_GRANT);
   t.throws(
     () => {
-      bed.commit(2);
+      bed.commit(4);
     },
-    { code: "EPROTOCOL", message: /point 2 was not sent/ },
+    { code: "EPROTOCOL", message: /point 4 was not sent/ },
   );
 });

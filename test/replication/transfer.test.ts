@@ -20,13 +20,14 @@ import {
 const VOLUME_SECTORS = 2 ** 40;
 const GEOMETRY = { volumeSectors: 8 * 1000 + 3, blockSectors: 8 } as const;
 /** Change them only with the protocol's version. */
-const PINNED_TRANSFER = "e9a33ecbb6834d353268eac36f582cb4661b2b5c3e526d3e9a793864cfce49de";
+const PINNED_TRANSFER = "2a999296fd4001e75b6a92a70757eb08a51a4c302c5d3468a6dbc11e2139b6e8";
 const PINNED_ITEMS = "4804ee094bb23f5cb511dab3ab2e951545ce4874d687a70fa7363cdd19eed7db";
 
 const TABLE: TransferTable = {
   incarnation: 0x01020304,
   number: 0xfffffffe,
   sequence: 2 ** 40 + 5,
+  log: 3,
   entries: [
     { kind: ENTRY_KIND.DATA, sector: 2 ** 39 + 1, sectors: 2 },
     { kind: ENTRY_KIND.ZEROES, sector: 7, sectors: 2 ** 31 },

@@ -31,6 +31,34 @@ interface Mutant {
 const MUTANTS: readonly Mutant[] = [
   {
     world: "mirror",
+    name: "transfers of two logs of a source count as one",
+    file: "src/replication/transfer-index.ts",
+    from: "if (this.find(id)?.log !== log) return last;",
+    to: "if (this.find(id) === undefined) return last;",
+  },
+  {
+    world: "mirror",
+    name: "a receiver that is promoted leaves out what its log has behind the last point",
+    file: "src/replication/receiver.ts",
+    from: "      this.#makePoint(Infinity);\n",
+    to: "",
+  },
+  {
+    world: "mirror",
+    name: "writes to one place are done again at once",
+    file: "src/replication/log-replay.ts",
+    from: "    if (this.#isUnderWay(from, end)) return false;\n",
+    to: "",
+  },
+  {
+    world: "mirror",
+    name: "of a block that is written in part the rest is not what it was",
+    file: "src/replication/log-replay.ts",
+    from: "if (piece.data === undefined) request.buffer.fill(0, at, at + piece.sectors * SECTOR_BYTES);",
+    to: "if (piece.data === undefined) request.buffer.fill(0);",
+  },
+  {
+    world: "mirror",
     name: "a point is read before its writes have ended",
     file: "src/targets/mirror/mirror-target.ts",
     from: "    this.#whenDrained = () => {\n      done(cut);\n    };\n    this.#drained();",

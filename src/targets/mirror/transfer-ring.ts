@@ -231,6 +231,7 @@ export class TransferWriter {
 export class TransferReader {
   readonly #ring: RingMemory;
   readonly #incarnation: number;
+  #log = 0;
 
   constructor(memory: ArrayBufferLike, size: TransferRingSize, incarnation: number) {
     this.#ring = new RingMemory(memory, size);
@@ -264,7 +265,8 @@ export class TransferReader {
     const firstSequence = ring.get(number, SLOT.sequence);
     const at = ring.slotOf(number) * ring.tableBytes;
     const table = ring.tables.subarray(at, at + tableBytes(entries));
-    encodeHead(table, { incarnation: this.#incarnation, number, sequence: firstSequence }, entries, sectors);
+    const head = { incarnation: this.#incarnation, number, sequence: firstSequence, log: this.#log };
+    encodeHead(table, head, entries, sectors);
     return {
       number,
       firstSequence,
@@ -280,6 +282,17 @@ export class TransferReader {
     const rest = data.length - at;
     if (length <= rest) return length === 0 ? [] : [data.subarray(at, at + length)];
     return [data.subarray(at), data.subarray(0, length - rest)];
+  }
+
+  /** How often the log has begun anew. */
+  get log(): number {
+    return this.#log;
+  }
+
+  /** The log begins anew with this transfer. */
+  beginAt(number: number): void {
+    this.#log++;
+    this.release(number);
   }
 
   /** Transfers before this one are needed no more. */

@@ -8,7 +8,8 @@
  *
  *     0  4  incarnation of the source        12  4  number of entries       32  -  entries, 12 bytes each, zeroes
  *     4  4  number of the transfer           16  8  sequence of the first          up to a whole sector
- *     8  4  sectors of data                  24  8  zero                     -  -  data
+ *     8  4  sectors of data                  24  4  number of the log        -  -  data
+ *                                         28  4  zero
  *
  *     entry:  0  6  sector of the volume      6  2  kind (1 data, 2 zeroes)   8  4  sectors
  */
@@ -38,6 +39,8 @@ export interface TransferTable {
   readonly number: number;
   /** Of the first write; each has one more than the one before. */
   readonly sequence: number;
+  /** Which log of this incarnation it is of: between transfers of one log that follow each other nothing is left out. */
+  readonly log: number;
   readonly entries: readonly TransferEntry[];
 }
 
@@ -58,6 +61,11 @@ export function dataSectorsOf(entries: readonly TransferEntry[]): number {
 /** Of a payload that was decoded once: how many sectors of data it has. */
 export function dataSectorsIn(payload: Uint8Array): number {
   return new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(8, true);
+}
+
+/** Of a payload that was decoded once: which log of its incarnation it is of. */
+export function logOf(payload: Uint8Array): number {
+  return new DataView(payload.buffer, payload.byteOffset, payload.length).getUint32(24, true);
 }
 
 /** What goes before the data, which follow it as they are. Throws ESIZE where there is more than a transfer carries. */
@@ -94,7 +102,7 @@ export function encodeEntry(
 /** Completes a table of so many entries, which are in it already: the head, and zeroes up to the data. */
 export function encodeHead(
   table: Uint8Array,
-  { incarnation, number, sequence }: Omit<TransferTable, "entries">,
+  { incarnation, number, sequence, log }: Omit<TransferTable, "entries">,
   entries: number,
   dataSectors: number,
 ): void {
@@ -104,7 +112,8 @@ export function encodeHead(
   view.setUint32(8, dataSectors, true);
   view.setUint32(12, entries, true);
   view.setBigUint64(16, BigInt(sequence), true);
-  view.setBigUint64(24, 0n, true);
+  view.setUint32(24, log, true);
+  view.setUint32(28, 0, true);
   table.fill(0, HEAD_BYTES + entries * ENTRY_BYTES);
 }
 
@@ -134,6 +143,7 @@ export function decodeTransfer(payload: Uint8Array, volumeSectors: number): Tran
     incarnation: view.getUint32(0, true),
     number: view.getUint32(4, true),
     sequence: Number(sequence),
+    log: logOf(payload),
     entries,
     data: payload.subarray(dataAt),
   };
