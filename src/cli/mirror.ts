@@ -75,7 +75,54 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         show(await askMirrorChange(volumeName(name), "mode", { mode, policy }));
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp or mode");
+    .command(
+      "promote <name>",
+      "have the volume written here, at its receiver",
+      (promote) =>
+        page(
+          withName(promote),
+          "mirror promote NAME [--force]",
+          [
+            "On the host of the receiver: brings the volume to the last moment that the receiver knows of, and serves it",
+            "here from then on. Its own configuration has to tell of the same files as that of the receiver.",
+            "While its source is connected this is refused; and while something was being copied, since the volume is",
+            "put back to the last closed point then.",
+          ],
+          ["$0 mirror promote data", "after the host of the source has died"],
+        ).option("force", {
+          type: "boolean",
+          default: false,
+          describe: "end the connection of the source; put the volume back where something was being copied",
+        }),
+      act(async ({ name, force }) => {
+        const { promoteVolume } = await import("./fail-over.ts");
+        await promoteVolume(volumeName(name), force, json);
+      }),
+    )
+    .command(
+      "demote <name>",
+      "have the volume written at the other side, and mirrored to here",
+      (demote) =>
+        page(
+          withName(demote),
+          "mirror demote NAME [--discard-mine]",
+          [
+            "Stops the volume, which sends the last of what was written where the receiver is in step, and has the receiver",
+            "of this host keep it for a source elsewhere. What was written here and never got to the other side is",
+            "overwritten with what the other side has: the record tells where that is.",
+          ],
+          ["$0 mirror demote data --discard-mine", "after a split brain: the other side has won"],
+        ).option("discard-mine", {
+          type: "boolean",
+          default: false,
+          describe: "give up what only this side has: both were written alone",
+        }),
+      act(async ({ name, discardMine }) => {
+        const { demoteVolume } = await import("./fail-over.ts");
+        await demoteVolume(volumeName(name), discardMine, json);
+      }),
+    )
+    .demandCommand(1, "name an action: status, pause, resume, cp, mode, promote or demote");
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {

@@ -20,6 +20,9 @@ const BODY_MAX_BYTES = 4096;
 
 const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   EBUSY: 409,
+  EMIRROR: 409,
+  EOPEN: 409,
+  ENOPOINT: 409,
   EOPNOTSUPP: 501,
   ELIMITS: 400,
   ESIZE: 400,

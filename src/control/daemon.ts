@@ -4,8 +4,6 @@
  * Invariant: the device outlives the daemon. Whatever ends the daemon except a clean stop leaves the device in the
  * kernel, where its requests wait; the next daemon finds it by its mark and takes it over.
  */
-import { mkdir, open, type FileHandle } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { CopyRecords } from "../copy/copy-record.ts";
 import { SourceStateFile } from "../replication/source-state.ts";
 import { openVolume, type BackingSpec, type OpenVolume, type VolumeSpec } from "../targets/volume.ts";
@@ -13,7 +11,6 @@ import { ControlPlane, type DeviceInfo } from "../ublk/control.ts";
 import { Device } from "../ublk/device.ts";
 import { isServed, listDevices, removeDevice } from "../ublk/devices.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
-import { native } from "../ublk/native.ts";
 import { protectProcess } from "../ublk/process.ts";
 import { serveApi, type ControlledVolume } from "./api.ts";
 import { BulkCopy } from "./bulk.ts";
@@ -29,16 +26,8 @@ import { GroupPart } from "./group-part.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { Mirror } from "./mirror.ts";
-import {
-  copiesPath,
-  frozenPath,
-  linkPath,
-  lockPath,
-  lossNotePath,
-  mirrorStatePath,
-  runtimeDirectory,
-  socketPath,
-} from "./paths.ts";
+import { refuseTarget } from "./mirror-role.ts";
+import { copiesPath, frozenPath, linkPath, lossNotePath, mirrorStatePath, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { formatSize } from "./sizes.ts";
 import { recordMap, recordStatus, type RecordMap } from "./record-status.ts";
@@ -48,11 +37,11 @@ import type { SnapshotRow } from "./snapshot-status.ts";
 import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
+import { lockVolume } from "./volume-lock.ts";
 import { version } from "./version.ts";
 
 /** How long the locks of a daemon that was killed may live on while the kernel clears up after it. */
 const LOCK_WAIT_MS = 60_000;
-const LOCK_RETRY_MS = 50;
 /** How long a client that has a connection open may keep a stopped daemon from ending. */
 const CLOSE_PATIENCE_MS = 1_000;
 
@@ -62,6 +51,7 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   if (!ioFlusher) log("warning", "No right to become IO_FLUSHER: the device may deadlock when memory is short");
   await using held = new AsyncDisposableStack();
   held.use(await lockVolume(config.name));
+  await refuseTarget(config.name);
   const control = held.use(ControlPlane.open());
   const existing = await findDevice(control, config.name);
   const spec = existing === undefined ? config.volume : await specOf(control, existing, config);
@@ -125,21 +115,6 @@ function groupPartOf(name: string, device: Device): GroupPart<SnapshotRow | Copy
 
 function freezeHookOf({ name, freezeProgram }: VolumeConfig): FreezeHook | null {
   return freezeProgram === null ? null : new FreezeHook(name, freezeProgram, frozenPath(name));
-}
-
-/** One daemon a volume: the lock goes with the process. */
-async function lockVolume(name: string): Promise<FileHandle> {
-  await mkdir(runtimeDirectory(), { recursive: true, mode: 0o700 });
-  const handle = await open(lockPath(name), "a", 0o600);
-  const deadline = performance.now() + 2_000;
-  while (!native.lockFile(handle.fd)) {
-    if (performance.now() > deadline) {
-      await handle.close();
-      throw new UblkError("ERUNNING", `Volume ${name} is running already: see "sluice status ${name}"`);
-    }
-    await sleep(LOCK_RETRY_MS);
-  }
-  return handle;
 }
 
 /** The device of a daemon that died, if there is one to take over. What never lived is removed. */

@@ -5,7 +5,14 @@
  * is, and the store keeps what the image was. What is there is never touched.
  */
 import { open, rm, stat } from "node:fs/promises";
-import { createLogBacking, isLog, openLogBacking, type LogBacking } from "../replication/log-backing.ts";
+import {
+  createLogBacking,
+  isLog,
+  openLogBacking,
+  wipeLogBacking,
+  type LogBacking,
+} from "../replication/log-backing.ts";
+import type { LastPoints } from "../replication/log-superblock.ts";
 import { ByteFile } from "../targets/byte-file.ts";
 import { recoverStore } from "../targets/cow/recovery.ts";
 import { openStore } from "../targets/cow/store-file.ts";
@@ -123,6 +130,15 @@ export async function initReceived(spec: ReceivedSpec, sizes: NewSizes): Promise
   return [...(isImageThere ? [] : [path]), ...(isStoreThere ? [] : [store]), log];
 }
 
+/** An empty log in the place of whatever is there: what it told of does not count any more. A file keeps its size. */
+export async function renewLog({ name, log }: ReceivedSpec, sizeBytes: number, points: LastPoints): Promise<void> {
+  const kind = await kindOf(log);
+  const bytes = kind === "file" ? (await stat(log)).size : sizeBytes;
+  if (kind === "file") await rm(log);
+  if (kind === "device") await wipeLogBacking(log);
+  await createLogBacking(log, ownerOf(name), bytes, points);
+}
+
 type Kind = "missing" | "file" | "device";
 
 async function kindOf(path: string): Promise<Kind> {
@@ -147,7 +163,7 @@ async function isOwnStore(path: string, name: string): Promise<boolean> {
 }
 
 /** The largest number of a point that the store of a volume has; 0 for none. */
-async function lastKept(path: string, name: string): Promise<number> {
+export async function lastKept(path: string, name: string): Promise<number> {
   await using handle = await open(path, "r");
   const file = new ByteFile(handle.fd);
   const { layout, salt } = openStore(file, ownerOf(name));

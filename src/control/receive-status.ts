@@ -11,7 +11,8 @@ export interface ReceivedPointRow {
 
 export interface ReceivedStatus {
   readonly name: string;
-  readonly state: "waiting" | "connected" | "failed";
+  /** "promoted": it is written here. */
+  readonly state: "waiting" | "connected" | "promoted" | "failed";
   /** Why it has failed, in a line. */
   readonly error: string | null;
   readonly sizeBytes: number | null;
@@ -32,6 +33,13 @@ export interface ReceivedStatus {
   readonly store: Usage | null;
   /** The store has no room for what the next point overwrites: it waits. */
   readonly isStoreFull: boolean;
+}
+
+/** What a volume is that was promoted. */
+export interface Promoted {
+  readonly point: ReceivedPointRow;
+  /** It is put back to that at its next start, since something was being copied. */
+  readonly isRolledBack: boolean;
 }
 
 /** In bytes. */

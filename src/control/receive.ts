@@ -9,11 +9,12 @@ import type { Server as ApiServer } from "node:http";
 import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as z from "zod";
 import { judge, type Hello, type Judgement } from "../replication/handshake.ts";
 import type { Address, Peer } from "../replication/transport.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
-import { json, serveRoutes, type Routes } from "./api-server.ts";
+import { checked, json, serveRoutes, type Routes } from "./api-server.ts";
 import { RECEIVER } from "./config-name.ts";
 import { log } from "./log.ts";
 import { lockPath, runtimeDirectory, socketPath } from "./paths.ts";
@@ -35,8 +36,24 @@ const UNWELCOMED_MAX = 64;
 /** How long a client that has a connection open may keep a receiver from ending. */
 const CLOSE_PATIENCE_MS = 1_000;
 
+const whichVolume = z.strictObject({ volume: z.string() });
+const promotion = z.strictObject({ volume: z.string(), force: z.boolean() });
+
 const ROUTES: Routes<Receive> = {
   "/v1/status": { GET: async (_body, receive) => json(await receive.status()) },
+  "/v1/promote": {
+    POST: async (body, receive) => {
+      const { volume, force } = checked(promotion, body);
+      return json(await receive.known(volume).promote(force));
+    },
+  },
+  "/v1/follow": {
+    POST: async (body, receive) => {
+      const { volume } = checked(whichVolume, body);
+      await receive.known(volume).follow();
+      return json({});
+    },
+  },
 };
 
 /** Runs until it is told to stop. Throws where it cannot be started, or none of its volumes can be opened. */
@@ -146,6 +163,16 @@ export class Receive implements LinkOwner, AsyncDisposable {
 
   volume(name: string): ReceivedVolume | undefined {
     return this.#volumes.get(name);
+  }
+
+  /** Throws ENOENT for one that the receiver has not been started with. */
+  known(name: string): ReceivedVolume {
+    const volume = this.#volumes.get(name);
+    if (volume !== undefined) return volume;
+    throw new UblkError(
+      "ENOENT",
+      `The receiver was not started with a volume "${name}": add it to its configuration, and restart it`,
+    );
   }
 
   unknown(hello: Hello): Judgement {

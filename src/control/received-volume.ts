@@ -1,5 +1,6 @@
 /**
- * A volume that is mirrored to here: its files, its thread, and the one source that it takes data from.
+ * A volume that is mirrored to here: its files, its thread, and the one source that it takes data from. Where it is written here
+ * it has none of these, and only answers sources that they cannot be.
  *
  * Invariants. One source at a time: an older connection has ended, and what it brought is durable, before a newer one is answered.
  * What a source has to be told is durable before it is told. A volume that has failed takes nothing any more, and says why.
@@ -10,15 +11,22 @@ import { met } from "../replication/generations.ts";
 import { judge, reasonOf, type Hello, type Judgement, type Known } from "../replication/handshake.ts";
 import { FRAME } from "../replication/frame.ts";
 import type { Reason } from "../replication/messages.ts";
+import { SourceStateFile } from "../replication/source-state.ts";
+import { NO_TRANSFER } from "../replication/transfer-id.ts";
 import { ReceiveThread } from "../replication/receive-thread.ts";
 import type { Frame, Kept, KeptPoint, Settled } from "../replication/receive-orders.ts";
 import { volumeMark, ownerOf } from "./identity.ts";
+import { readConfig } from "./config.ts";
 import { log } from "./log.ts";
-import { receiveLossNotePath, receiveStatePath } from "./paths.ts";
+import { checkSameFiles, roleOf } from "./mirror-role.ts";
+import { mirrorStatePath, receiveLossNotePath, receiveStatePath } from "./paths.ts";
+import { becomeSource } from "./promotion.ts";
 import type { ReceivedSpec } from "./receive-config.ts";
 import { openReceivedFiles, type ReceivedFiles } from "./receive-files.ts";
-import { generationsOf, readNote, writeNote, type ReceiverNote } from "./receive-state.ts";
-import type { ReceivedPointRow, ReceivedStatus } from "./receive-status.ts";
+import { generationsOf, isOfIncoming, readNote, writeNote, type ReceiverNote } from "./receive-state.ts";
+import type { Promoted, ReceivedPointRow, ReceivedStatus } from "./receive-status.ts";
+import { recordedRuns } from "./recorded-runs.ts";
+import { storeBytes } from "./store-size.ts";
 
 /** A source that is connected, or wants to be, as its volume sees it. */
 export interface SourceLink {
@@ -67,25 +75,38 @@ export class ReceivedVolume implements AsyncDisposable {
   /** Opens its files, and goes on where its log ends. One that cannot be opened has failed, and is there to say so. */
   static async open(spec: ReceivedSpec, lockWaitMs: number): Promise<ReceivedVolume> {
     const volume = new ReceivedVolume(spec);
-    try {
-      await volume.#open(lockWaitMs);
-    } catch (error) {
-      volume.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
-      await volume.#files?.[Symbol.asyncDispose]();
-      volume.#files = undefined;
-    }
+    await volume.#begin(lockWaitMs);
     return volume;
   }
 
-  async #open(lockWaitMs: number): Promise<void> {
+  async #begin(lockWaitMs: number): Promise<void> {
+    try {
+      const role = await roleOf(this.name);
+      this.#note = { ...(await readNote(receiveStatePath(this.name))), role };
+      if (role !== "source") await this.#open(this.#note, lockWaitMs);
+      if (role === "promoting") await this.#becomeSource(this.#note);
+    } catch (error) {
+      this.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
+      await this.#close();
+    }
+  }
+
+  async #close(): Promise<void> {
+    await this.#thread?.quit();
+    this.#thread = undefined;
+    await this.#files?.[Symbol.asyncDispose]();
+    this.#files = undefined;
+  }
+
+  async #open({ base, generations }: ReceiverNote, lockWaitMs: number): Promise<void> {
     const { name, keep, blockBytes } = this.#spec;
-    this.#note = await readNote(receiveStatePath(name));
     const { image, store, log: logFile } = (this.#files = await openReceivedFiles(this.#spec, lockWaitMs));
     const data = {
       ...ownerOf(name),
       volumeBytes: image.limits.sizeBytes,
       blockBytes,
       keep,
+      base: base === null ? null : { ...base, generation: generations.current },
       image: image.options,
       log: { fd: logFile.fd, plainFd: logFile.plainFd },
       store: { fd: store.fd, plainFd: store.plainFd },
@@ -139,6 +160,7 @@ export class ReceivedVolume implements AsyncDisposable {
     const note = this.#note;
     const sizeBytes = this.#files?.image.limits.sizeBytes;
     if (this.#failure !== undefined) return { kind: "refused", reason: failedReason(this.name, this.#failure) };
+    if (note?.role === "source") return judge(hello, await this.#knownSource(note));
     if (thread === undefined || note === undefined || sizeBytes === undefined) {
       throw new UblkError("ENOENT", `volume "${this.name}" is not open here`);
     }
@@ -160,20 +182,124 @@ export class ReceivedVolume implements AsyncDisposable {
     if (judgement.kind === "refused") return judgement;
     const { incarnation, connection } = hello;
     const incoming = met(hello.generations, known.generations);
-    const next = { generations: known.generations, incoming, incarnation, connection } as ReceiverNote;
-    await writeNote(receiveStatePath(this.name), next);
-    this.#note = next;
+    // With its first closed point, all that only this side had is gone.
+    const settled = isOfIncoming(note, known.generations) ? { base: null, record: null, isGivenUp: false } : {};
+    const next = { ...note, ...settled, generations: known.generations, incoming, incarnation, connection };
+    await this.#save(next as ReceiverNote);
     // Who is attached is told to leave when its connection ends, and not before.
     if (link.hasEnded) throw new UblkError("ELINK", "the connection has ended");
     const number = ++this.#connections;
     this.#attached = { link, number, since: new Date().toISOString() };
     try {
-      const granted = await thread.connect(number, incarnation, incoming.current);
+      const { record } = this.#note ?? note;
+      const lacks = record === null ? [] : await recordedRuns(this.name, record, sizeBytes, this.#spec.blockBytes);
+      const granted = await thread.connect(number, { incarnation, generation: incoming.current, lacks });
       return { kind: "welcome", welcome: { ...judgement.welcome, granted } };
     } catch (error) {
       this.leave(link);
       throw error;
     }
+  }
+
+  async #save(note: ReceiverNote): Promise<void> {
+    await writeNote(receiveStatePath(this.name), note);
+    this.#note = note;
+  }
+
+  /** Of one that is written here: nobody can be its source. */
+  async #knownSource(note: ReceiverNote): Promise<Known> {
+    const { state } = await SourceStateFile.open(mirrorStatePath(this.name));
+    const last = { lastTransfer: NO_TRANSFER, lastPoint: 0, lastGeneration: null, logBytes: 0 };
+    const known = this.#known(note, await storeBytes(this.#spec.path), { ...last, isWhole: true, lastClosed: null });
+    return { ...known, generations: state.generations, isPromoted: true };
+  }
+
+  /**
+   * Makes it one that is written here: the image is brought to the last moment that is known. `isForced`: even though its source is
+   * connected, or something was being copied: then the volume is put back to the last closed point. Throws EMIRROR where it is
+   * written here already, or has other files in its own configuration; EBUSY, EOPEN where it has to be forced, ENOPOINT.
+   */
+  promote(isForced: boolean): Promise<Promoted> {
+    return this.#inTurn(async () => {
+      const note = this.#note;
+      if (note?.role === "source") throw new UblkError("EMIRROR", `Volume ${this.name} is written here already`);
+      this.#checkFailure();
+      if (note === undefined || this.#thread === undefined) {
+        throw new UblkError("EMIRROR", `Volume ${this.name} is not open here`);
+      }
+      checkSameFiles(await readConfig(this.name), this.#spec);
+      const { isWhole, lastClosed } = await this.#thread.state();
+      if (lastClosed === null) {
+        throw new UblkError(
+          "ENOPOINT",
+          `Volume ${this.name} has no closed point: all that is here is a part of a copy`,
+        );
+      }
+      this.#checkForced(isForced, isWhole, lastClosed);
+      this.#attached?.link.end({ code: "EPROMOTED", text: `volume "${this.name}" is promoted at the receiver` });
+      this.#attached = undefined;
+      const promoting: ReceiverNote = { ...note, role: "promoting" };
+      await this.#save(promoting);
+      try {
+        return await this.#becomeSource(promoting);
+      } catch (error) {
+        this.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
+        throw error;
+      }
+    });
+  }
+
+  #checkFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #checkForced(isForced: boolean, isWhole: boolean, { point, createdMs }: KeptPoint): void {
+    if (isForced) return;
+    if (this.#attached !== undefined) {
+      const { from } = this.#attached.link;
+      throw new UblkError(
+        "EBUSY",
+        `Volume ${this.name}: its source, ${from}, is connected: demote it there, or say --force to end that`,
+      );
+    }
+    if (isWhole) return;
+    const of = createdMs === null ? "" : ` of ${new Date(createdMs).toISOString()}`;
+    throw new UblkError(
+      "EOPEN",
+      `Volume ${this.name}: something was being copied: what it can be is point ${point}${of}. Say --force to have that`,
+    );
+  }
+
+  /** Whatever this is interrupted in, it is begun again with the next start of the receiver. */
+  async #becomeSource(note: ReceiverNote): Promise<Promoted> {
+    const config = await readConfig(this.name);
+    const thread = this.#thread;
+    const volumeBytes = this.#files?.image.limits.sizeBytes;
+    if (thread === undefined || volumeBytes === undefined) throw new UblkError("EIO", "its files are not open");
+    const { lastClosed, rollBackTo } = await thread.finish();
+    const { lastGeneration } = await thread.state();
+    await this.#close();
+    const { incarnation } = note;
+    const generations = generationsOf(note, lastGeneration);
+    const rollBack = rollBackTo === null ? null : { point: lastClosed.point, epoch: rollBackTo };
+    await becomeSource(config, { generations, incarnation, volumeBytes, rollBack });
+    await this.#save({ ...note, role: "source", base: null, record: null, isGivenUp: false });
+    const shown = rowOf(lastClosed);
+    log(
+      "info",
+      `Volume ${this.name} is promoted: it is point ${shown.point} of ${shown.created ?? "an unknown moment"}`,
+    );
+    return { point: shown, isRolledBack: rollBackTo !== null };
+  }
+
+  /** It was demoted: from now on it is kept here for a source. Opens it; or says what it is now where it was open. */
+  follow(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#close();
+      this.#failure = undefined;
+      await this.#begin(0);
+      this.#checkFailure();
+    });
   }
 
   #known(
@@ -187,8 +313,8 @@ export class ReceivedVolume implements AsyncDisposable {
       blockBytes: this.#spec.blockBytes,
       generations: generationsOf(note, lastGeneration),
       isPromoted: false,
-      isGivenUp: false,
-      hasRecord: false,
+      isGivenUp: note.isGivenUp,
+      hasRecord: note.record !== null,
       incarnation: note.incarnation,
       connection: note.connection,
       lastTransfer,
@@ -223,7 +349,7 @@ export class ReceivedVolume implements AsyncDisposable {
     const attached = this.#attached;
     return {
       name: this.name,
-      state: this.#failure !== undefined ? "failed" : attached === undefined ? "waiting" : "connected",
+      state: this.#state(),
       error: this.#failure?.message ?? null,
       sizeBytes: this.#files?.image.limits.sizeBytes ?? null,
       source: attached?.link.from ?? null,
@@ -233,14 +359,18 @@ export class ReceivedVolume implements AsyncDisposable {
     };
   }
 
+  #state(): ReceivedStatus["state"] {
+    if (this.#failure !== undefined) return "failed";
+    if (this.#note?.role === "source") return "promoted";
+    return this.#attached === undefined ? "waiting" : "connected";
+  }
+
   /** What was received is durable when this resolves; the points are as they are. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#last;
     this.#attached?.link.end({ code: "EPEACE", text: "the receiver is stopped" });
     this.#attached = undefined;
-    await this.#thread?.quit();
-    await this.#files?.[Symbol.asyncDispose]();
-    this.#files = undefined;
+    await this.#close();
   }
 }
 

@@ -100,6 +100,13 @@ export interface NewNvram {
   readonly inSync: boolean;
 }
 
+/** Nothing is recorded any more: volume and remote are known to be equal. It is durable when this returns. */
+export function emptyRecord(storage: ByteStorage, { chunks, salt, offset, lengthBytes }: RecordPlace): void {
+  const lines = new RecordLines(new Uint8Array(linesBytes(chunks)), chunks, salt);
+  for (let line = 0; line < lines.lines; line++) lines.seal(line);
+  writeLines(storage, { kind: REGION.RECORD, offset, lengthBytes }, lines);
+}
+
 /** Makes the file for a volume. */
 export function createNvram(storage: ByteStorage, owner: NvramOwner, { chunkBytes, salt, inSync }: NewNvram): void {
   const chunks = chunksOf(owner.volumeBytes, chunkBytes);

@@ -6,11 +6,25 @@
  */
 import { dataSectorsIn, logOf } from "../targets/mirror/transfer.ts";
 import { decodePointRecord } from "./committed-point.ts";
+import type { Generation } from "./generations.ts";
 import type { FoundRecord, LogFinder } from "./log-recovery.ts";
 import type { LastPoints } from "./log-superblock.ts";
 import type { CommittedPoint, ReceiverState } from "./receiver.ts";
 import { isBefore, NO_TRANSFER, type TransferId } from "./transfer-id.ts";
 import { TransferIndex, type Logged } from "./transfer-index.ts";
+
+/** A closed point that an image was when its log was made. */
+export interface BasePoint {
+  readonly point: number;
+  readonly createdMs: number;
+  readonly generation: Generation;
+}
+
+/** What is the same of each base: nothing lies behind it that the log could tell of. */
+const NO_END = {
+  ...{ cut: NO_TRANSFER, lists: 0, isClosed: true, isReplay: false, lastClosed: 0, records: [] },
+  ...{ tail: { position: 0, link: 0 }, log: 0, next: NO_TRANSFER },
+};
 
 export class FoundLog implements LogFinder {
   readonly index = new TransferIndex();
@@ -48,8 +62,15 @@ export class FoundLog implements LogFinder {
     return this.#points;
   }
 
-  /** `points`: the last ones that the log's superblock tells of. */
-  state({ committed, applied }: LastPoints): ReceiverState {
+  /**
+   * `points`: the last ones that the log's superblock tells of. `base`: what the image was when the log was made, where that was
+   * a closed point: no end in the log tells of it.
+   */
+  state({ committed, applied }: LastPoints, base: BasePoint | null = null): ReceiverState {
+    if (base !== null && this.#points.length === 0 && committed === base.point) {
+      const lastEnd = { ...NO_END, ...base };
+      return { last: this.#last, committed: [], lastPoint: committed, lastClosed: base.point, lastEnd };
+    }
     const last = this.#points.findLast(({ point }) => point <= applied);
     const before = last ?? this.#points[0];
     const isAt = last !== undefined && last.isClosed;

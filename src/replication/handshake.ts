@@ -229,7 +229,7 @@ function faultOf(hello: Hello, known: Known): Reason | undefined {
 function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
   const volume = `volume "${hello.volume}"`;
   const { kind } = relationOf(hello.generations, known.generations);
-  const found = `found ${hello.generations.current} at the source and ${known.generations.current} here`;
+  const found = `found ${historyOf(hello.generations)} at the source and ${historyOf(known.generations)} here`;
   if (hello.generations.current === NO_GENERATION) {
     return refused("EEMPTY", `${volume}: wanted a source that has data, found none of any generation`);
   }
@@ -259,6 +259,12 @@ function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
     );
   }
   return undefined;
+}
+
+/** The newest one first. */
+function historyOf({ current, bitmap, offered, history }: Generations): string {
+  const names = [current, offered, bitmap, ...history].filter((name) => name !== NO_GENERATION);
+  return [...new Set(names)].join(" after ") || "none";
 }
 
 function faultOfConnection({ volume, incarnation, connection }: Hello, known: Known): Reason | undefined {

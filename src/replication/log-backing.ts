@@ -12,7 +12,7 @@ import { ByteFile } from "../targets/byte-file.ts";
 import { openFileBacking } from "../targets/file-backing.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { native } from "../ublk/native.ts";
-import { logBytes, logGeometryFor, type LogGeometry } from "./log-geometry.ts";
+import { logBytes, logGeometryFor, type LogGeometry, RING_OFFSET } from "./log-geometry.ts";
 import { createLog, openLog, readLogSuperblock, type LastPoints, type LogOwner } from "./log-superblock.ts";
 
 const execute = promisify(execFile);
@@ -78,6 +78,17 @@ export async function isLog(path: string): Promise<boolean> {
     throw explain(path, cause);
   } finally {
     await handle?.close();
+  }
+}
+
+/** Nothing on the device counts as a log any more. Throws where that cannot be written. */
+export async function wipeLogBacking(path: string): Promise<void> {
+  try {
+    await using handle = await open(path, constants.O_RDWR | constants.O_EXCL);
+    await handle.write(new Uint8Array(RING_OFFSET), 0, RING_OFFSET, 0);
+    await handle.sync();
+  } catch (cause) {
+    throw explain(path, cause);
   }
 }
 

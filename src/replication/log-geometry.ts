@@ -10,7 +10,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { RECORD_HEADER_BYTES } from "./log-record.ts";
 
 export const LOG_SUPERBLOCK_OFFSETS = [0, 4096] as const;
-const RING_OFFSET = 8192;
+export const RING_OFFSET = 8192;
 const RING_BYTES_MAX = 2 ** 50;
 const WINDOW_BYTES_MAX = 2 ** 30;
 

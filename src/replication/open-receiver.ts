@@ -13,6 +13,7 @@ import { openStore } from "../targets/cow/store-file.ts";
 import { tuningFor } from "../targets/cow/tuning.ts";
 import { FileTarget } from "../targets/file.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
+import { UblkError } from "../ublk/errors.ts";
 import type { Ring } from "../ublk/ring.ts";
 import type { Limits, TargetContext } from "../ublk/target.ts";
 import { ApplyGate } from "./apply-gate.ts";
@@ -26,7 +27,7 @@ import { recoverLog } from "./log-recovery.ts";
 import { APPLY_WRITES, PointApplier } from "./point-applier.ts";
 import { ReceiverLog } from "./receiver-log.ts";
 import { Receiver, type CommittedPoint } from "./receiver.ts";
-import type { Kept, KeptPoint, ReceiveWorkerData, Settled } from "./receive-orders.ts";
+import type { Finished, Kept, KeptPoint, ReceiveWorkerData, Settled } from "./receive-orders.ts";
 
 /** What of it others do with. */
 export interface OpenReceiver {
@@ -38,6 +39,8 @@ export interface OpenReceiver {
   readonly cow: CowTarget;
   readonly settled: () => Settled;
   readonly status: () => Kept;
+  /** When the receiver has finished. Throws ENOPOINT where there is nothing that the image could be. */
+  readonly finished: () => Finished;
   /** To be called after each batch of completions. */
   readonly afterBatch: () => void;
 }
@@ -73,7 +76,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const recovered = recoverLog(new ByteFile(data.log.plainFd), owner, found);
   const logGeometry = recovered.superblock.geometry;
   const log = new ReceiverLog(recovered, ring, context.useFile(data.log.fd));
-  const state = found.state(log.points);
+  const state = found.state(log.points, data.base);
   if (log.lostFrom !== 0) warn("its log has lost something that had been durable: the source is asked for it");
   const gate = new ApplyGate(cow);
   const geometry = { volumeSectors: volumeBytes / SECTOR_BYTES, blockSectors: blockBytes / SECTOR_BYTES };
@@ -83,7 +86,8 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const applier = new PointApplier(writing, ring);
   const replay = new LogReplay(writing, ring);
 
-  const shown = new Shown(found.points, state.lastClosed);
+  const { lastEnd } = state;
+  const shown = new Shown(lastEnd === null ? [] : [...found.points, lastEnd], state.lastClosed);
   const kept = new KeptPoints(
     {
       cow,
@@ -117,9 +121,9 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
     },
     state,
   );
-  const last = found.points.at(-1);
   // A point that was committed, and whose end is not there: what the image will be is not known.
-  let lastGeneration: Generation | null = last?.point === state.lastPoint ? last.generation : null;
+  let lastGeneration: Generation | null = lastEnd?.point === state.lastPoint ? lastEnd.generation : null;
+  const closedPoint = (): KeptPoint | null => shown.point(rowsOf(kept));
   receiver.whenCommitted = (point) => {
     lastGeneration = point.generation;
     shown.committed(point);
@@ -134,15 +138,21 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       lastTransfer: receiver.last,
       lastPoint: receiver.lastPoint,
       lastGeneration,
+      isWhole: receiver.lastEnd?.isClosed === true,
+      lastClosed: closedPoint(),
       logBytes: logGeometry.ringBytes,
     }),
+    finished: () => {
+      const lastClosed = closedPoint();
+      if (lastClosed === null) throw new UblkError("ENOPOINT", "there is no closed point");
+      if (receiver.lastEnd?.isClosed === true) return { lastClosed, rollBackTo: null };
+      const epoch = kept.all.find(({ name, state }) => name === String(lastClosed.point) && state === "valid")?.epoch;
+      if (epoch === undefined) throw new UblkError("ENOPOINT", `point ${lastClosed.point} is not in the store`);
+      return { lastClosed, rollBackTo: epoch };
+    },
     status: () => {
       const { holding, freeSlots } = counts.read();
-      const points = kept.all.map(({ name, createdMs, state: found }): KeptPoint => ({
-        point: Number(name),
-        createdMs,
-        state: found,
-      }));
+      const points = rowsOf(kept);
       return {
         lastTransfer: receiver.last,
         lastPoint: receiver.lastPoint,
@@ -159,6 +169,11 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       for (const callback of callbacks) callback();
     },
   };
+}
+
+/** Points beside the image, the oldest first. */
+function rowsOf(kept: KeptPoints): KeptPoint[] {
+  return kept.all.map(({ name, createdMs, state }) => ({ point: Number(name), createdMs, state }));
 }
 
 /** The last closed point, and the moments of those that may become it. */

@@ -1,9 +1,11 @@
 /** What the owner of a mirrored volume and the thread that keeps it tell each other. Crosses between threads. */
 import type { FileOptions } from "../targets/file.ts";
 import type { PointState } from "../targets/cow/catalog.ts";
+import type { BasePoint } from "./found-log.ts";
 import type { FrameType } from "./frame.ts";
 import type { Generation } from "./generations.ts";
 import type { Granted } from "./messages.ts";
+import type { PointRun } from "./point-items.ts";
 import type { TransferId } from "./transfer-id.ts";
 
 /** What the thread is given: all files are open in this process. */
@@ -13,6 +15,8 @@ export interface ReceiveWorkerData {
   readonly volumeBytes: number;
   /** Of a consistency point. */
   readonly blockBytes: number;
+  /** What the image was when its log was made; null where nothing is known of it. */
+  readonly base: BasePoint | null;
   /** Closed points that there are to be. */
   readonly keep: number;
   readonly image: FileOptions;
@@ -47,7 +51,11 @@ export type ReceiveOrder =
       readonly connection: number;
       readonly incarnation: number;
       readonly generation: Generation;
+      /** SourceConnection.lacks. */
+      readonly lacks: readonly PointRun[];
     }
+  /** There will be no source any more: Receiver.finish. Answered with Finished. */
+  | { readonly type: "finish"; readonly id: number }
   | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly bytes: number }
   | { readonly type: "disconnect"; readonly connection: number }
   /** Answered with Kept. */
@@ -59,7 +67,7 @@ export type ReceiveOrder =
 
 export type ReceiveReport =
   | { readonly type: "opened" | "ended" }
-  | { readonly type: "answer"; readonly id: number; readonly answer: Settled | Granted | Kept }
+  | { readonly type: "answer"; readonly id: number; readonly answer: Settled | Granted | Kept | Finished }
   /** Frames for the source; so many bytes of its own frames have been dealt with. */
   | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly taken: number }
   /** What the source has sent may not be: the connection is to be closed. */
@@ -73,8 +81,20 @@ export interface Settled {
   readonly lastPoint: number;
   /** Of the source that the last closed point came from. Null where the log does not tell: then nobody knows what the image is. */
   readonly lastGeneration: Generation | null;
+  /** The image is, or will be, a closed point and nothing else. */
+  readonly isWhole: boolean;
+  /** Null where there is none. */
+  readonly lastClosed: KeptPoint | null;
   /** What the log has room for. */
   readonly logBytes: number;
+}
+
+/** All that was committed is in the image. */
+export interface Finished {
+  /** What the image is; or what it is to be put back to, where it is not whole. */
+  readonly lastClosed: KeptPoint;
+  /** Null where the image is whole; else the epoch of the point in the store that it has to be put back to. */
+  readonly rollBackTo: number | null;
 }
 
 /** A closed point. */

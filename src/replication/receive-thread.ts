@@ -9,9 +9,17 @@ import { isMarkedAsUntransferable, Worker } from "node:worker_threads";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { signalEvent } from "../ublk/event.ts";
 import { native } from "../ublk/native.ts";
-import type { Generation } from "./generations.ts";
 import type { Granted } from "./messages.ts";
-import type { Frame, Kept, ReceiveOrder, ReceiveReport, ReceiveWorkerData, Settled } from "./receive-orders.ts";
+import type { SourceConnection } from "./receiver.ts";
+import type {
+  Finished,
+  Frame,
+  Kept,
+  ReceiveOrder,
+  ReceiveReport,
+  ReceiveWorkerData,
+  Settled,
+} from "./receive-orders.ts";
 
 /** How long what is under way may take to end. */
 const QUIT_PATIENCE_MS = 5_000;
@@ -151,8 +159,16 @@ export class ReceiveThread {
   }
 
   /** Begins with a source; resolves with what it may send. */
-  async connect(connection: number, incarnation: number, generation: Generation): Promise<Granted> {
-    return (await this.#ask((id) => ({ type: "connect", id, connection, incarnation, generation }))) as Granted;
+  async connect(
+    connection: number,
+    source: Pick<SourceConnection, "incarnation" | "generation" | "lacks">,
+  ): Promise<Granted> {
+    return (await this.#ask((id) => ({ type: "connect", id, connection, ...source }))) as Granted;
+  }
+
+  /** There will be no source any more: resolves when the image is at the last moment that is known here. */
+  async finish(): Promise<Finished> {
+    return (await this.#ask((id) => ({ type: "finish", id }))) as Finished;
   }
 
   /** Frames of a source, of so many bytes. Their memory is gone here afterwards. */

@@ -85,7 +85,7 @@ class Service {
   }
 
   #obey(order: ReceiveOrder): void {
-    const { receiver, log, gate, settled, status } = this.#open;
+    const { receiver, log, gate, settled, status, finished } = this.#open;
     switch (order.type) {
       case "settle":
         this.#disconnect();
@@ -98,12 +98,23 @@ class Service {
         break;
       case "connect": {
         this.#disconnect();
-        const { id, connection, incarnation, generation } = order;
+        const { id, connection, incarnation, generation, lacks } = order;
         this.#connection = connection;
         const send = (type: FrameType, payload: Uint8Array): void => void this.#frames.push({ type, payload });
-        report({ type: "answer", id, answer: receiver.connect({ incarnation, generation, send }) });
+        report({ type: "answer", id, answer: receiver.connect({ incarnation, generation, lacks, send }) });
         break;
       }
+      case "finish":
+        this.#disconnect();
+        receiver.finish(() => {
+          try {
+            report({ type: "answer", id: order.id, answer: finished() });
+          } catch (error) {
+            const code = codeOf(error) ?? "EIO";
+            report({ type: "failed", code, message: messageOf(error) });
+          }
+        });
+        break;
       case "frames":
         if (order.connection === this.#connection) this.#take(order.frames, order.bytes);
         break;

@@ -30,7 +30,15 @@ import {
   type PointBegin,
 } from "./messages.ts";
 import type { PointApplier } from "./point-applier.ts";
-import { decodeItems, encodeRuns, RUN_KIND, runSectors, type BlockGeometry, type PointRun } from "./point-items.ts";
+import {
+  decodeItems,
+  encodeRuns,
+  RUN_KIND,
+  RUNS_MAX,
+  runSectors,
+  type BlockGeometry,
+  type PointRun,
+} from "./point-items.ts";
 import type { ReceiverLog } from "./receiver-log.ts";
 import type { Logged, TransferIndex } from "./transfer-index.ts";
 import { isBefore, type TransferId } from "./transfer-id.ts";
@@ -89,16 +97,20 @@ interface Building {
   isWhole: boolean;
 }
 
-interface Connection {
+export interface SourceConnection {
   readonly send: SendFrame;
   readonly incarnation: number;
   /** Of the source, with each closed point that it commits. */
   readonly generation: Generation;
+  /** What may differ here from what the source knows of: it is asked for. Runs without data. */
+  readonly lacks: readonly PointRun[];
 }
 
 export class Receiver {
   readonly #parts: ReceiverParts;
-  #connection: Connection | undefined;
+  #connection: SourceConnection | undefined;
+  /** What is to be asked for with the first point of the connection. */
+  #lacks: readonly PointRun[] = [];
   #received: TransferId;
   #durable: TransferId;
   #lastPoint: number;
@@ -163,8 +175,9 @@ export class Receiver {
   }
 
   /** Begins with a source that was welcomed; what an earlier one has not ended is given up. Gives what is granted. */
-  connect(connection: Connection): Granted {
+  connect(connection: SourceConnection): Granted {
     this.#connection = connection;
+    this.#lacks = connection.lacks;
     this.#building = undefined;
     this.#granted = { transferBytes: 0, itemBytes: 0 };
     this.#taken = { transferBytes: 0, itemBytes: 0 };
@@ -206,7 +219,7 @@ export class Receiver {
         this.#takeTransfer(this.#connection, payload);
         break;
       case FRAME.POINT_BEGIN:
-        this.#takeBegin(payload);
+        this.#takeBegin(this.#connection, payload);
         break;
       case FRAME.POINT_ITEMS:
         this.#takeItems(this.#connection, payload);
@@ -259,7 +272,7 @@ export class Receiver {
     this.whenFailed(result);
   }
 
-  #takeTransfer({ incarnation }: Connection, payload: Uint8Array): void {
+  #takeTransfer({ incarnation }: SourceConnection, payload: Uint8Array): void {
     const { log, index, geometry } = this.#parts;
     const transfer = decodeTransfer(payload, geometry.volumeSectors);
     const id = { incarnation: transfer.incarnation, counter: transfer.number };
@@ -277,7 +290,7 @@ export class Receiver {
     this.#hasNews = true;
   }
 
-  #takeBegin(payload: Uint8Array): void {
+  #takeBegin({ send }: SourceConnection, payload: Uint8Array): void {
     const begin = decodePointBegin(payload);
     if (begin.point <= this.#lastPoint) {
       throw new UblkError("EPROTOCOL", `wanted a point after ${this.#lastPoint}, found ${begin.point}`);
@@ -291,10 +304,14 @@ export class Receiver {
     const { index, log } = this.#parts;
     // When it is applied, what later points need is all that is needed: what they consist of comes behind this.
     const tail = index.firstAfter(begin.cut)?.place ?? log.head;
-    this.#building = { begin, tail, records: [], checksum: 0, isWhole: true };
+    this.#building = { begin, tail, records: [], checksum: 0, isWhole: this.#lacks.length === 0 };
+    for (let at = 0; at < this.#lacks.length; at += RUNS_MAX) {
+      send(FRAME.NAK, encodeRuns(this.#lacks.slice(at, at + RUNS_MAX)));
+    }
+    this.#lacks = [];
   }
 
-  #takeItems({ incarnation, send }: Connection, payload: Uint8Array): void {
+  #takeItems({ incarnation, send }: SourceConnection, payload: Uint8Array): void {
     const building = this.#building;
     if (building === undefined) throw new UblkError("EPROTOCOL", "items without a point");
     const { log, geometry } = this.#parts;
@@ -317,7 +334,7 @@ export class Receiver {
     return transfer !== undefined && run.place + runSectors(run, this.#parts.geometry) <= transfer.dataSectors;
   }
 
-  #takeEnd({ generation, incarnation }: Connection, payload: Uint8Array): void {
+  #takeEnd({ generation, incarnation }: SourceConnection, payload: Uint8Array): void {
     const building = this.#building;
     const { point, items, checksum } = decodePointEnd(payload);
     if (building?.begin.point !== point)
@@ -444,7 +461,7 @@ export class Receiver {
     this.#applyNext();
   }
 
-  #answerPing({ send }: Connection, token: number): void {
+  #answerPing({ send }: SourceConnection, token: number): void {
     const payload = new Uint8Array(PING_BYTES);
     encodePing(payload, token);
     send(FRAME.PONG, payload);

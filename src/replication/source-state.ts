@@ -81,6 +81,19 @@ export class SourceStateFile {
     await replaceFile(path, seal(FORMAT, { incarnation, generations, lastPoint: before?.lastPoint ?? 0, record }));
   }
 
+  /**
+   * A volume that was kept here for another source is to be one itself: what it is is of `generations`, and `record` knows all
+   * that will differ from that. `incarnation` is the largest one that was heard of.
+   */
+  static async adopt(
+    path: string,
+    { generations, incarnation, record }: Pick<SourceState, "generations" | "incarnation" | "record">,
+  ): Promise<void> {
+    const before = await SourceStateFile.#read(path);
+    const largest = Math.max(1, incarnation, before?.incarnation ?? 0);
+    await replaceFile(path, seal(FORMAT, { incarnation: largest, generations, lastPoint: 0, record }));
+  }
+
   /** Before the volume is written to without a mirror: what is written then is in no record. */
   static async leave(path: string): Promise<void> {
     const before = await SourceStateFile.#read(path);

@@ -4,12 +4,20 @@
  * Invariant: while it is open no other daemon has it. What it is good for is found by trying: a mapping with MAP_SYNC is
  * only granted on persistent memory with DAX.
  */
-import { constants, ftruncateSync } from "node:fs";
+import { constants, existsSync, ftruncateSync } from "node:fs";
 import { open, rm, type FileHandle } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { NewNvram, NvramOwner, RecordPlace } from "../nvram/nvram-file.ts";
-import { createNvram, nvramBytes, openNvram, placeOf, readOwnHeader } from "../nvram/nvram-file.ts";
+import {
+  createNvram,
+  defaultChunkBytes,
+  emptyRecord,
+  nvramBytes,
+  openNvram,
+  placeOf,
+  readOwnHeader,
+} from "../nvram/nvram-file.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { MappedMemory } from "../ublk/memory.ts";
 import { native } from "../ublk/native.ts";
@@ -85,6 +93,20 @@ export async function examineNvramBacking(path: string, owner: NvramOwner): Prom
   } finally {
     await handle?.close();
   }
+}
+
+/**
+ * The record of a volume that is not served is made empty; where there is no file, one is made. Gives its salt. Throws as
+ * openNvramBacking does.
+ */
+export async function emptyNvramBacking(path: string, owner: NvramOwner): Promise<number> {
+  if (!existsSync(path)) {
+    await createNvramBacking(path, owner, { chunkBytes: defaultChunkBytes(owner.volumeBytes), inSync: true });
+  }
+  await using backing = await openNvramBacking(path, owner, 0);
+  await using handle = await open(path, constants.O_RDWR);
+  emptyRecord(new ByteFile(handle.fd), backing.place);
+  return backing.place.salt;
 }
 
 function canMapSync(fd: number, { offset, lengthBytes }: RecordPlace): boolean {

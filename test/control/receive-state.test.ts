@@ -19,13 +19,14 @@ const A = "00000000000000aa";
 const B = "00000000000000bb";
 
 function noteOf(generations: Generations, incoming: Generations | null): ReceiverNote {
-  return { generations, incoming, incarnation: 3, connection: 9 } as ReceiverNote;
+  const rest = { base: { point: 12, createdMs: 5 }, record: { nvram: "/nv", salt: 7 }, isGivenUp: true } as const;
+  return { role: "promoting", generations, incoming, incarnation: 3, connection: 9, ...rest } as ReceiverNote;
 }
 
 test("pinned bytes", (t) => {
   const text =
-    "sluice-receiver 1 0c4ba196 201\n" +
-    '{"generations":{"current":"00000000000000aa","bitmap":"0000000000000000","offered":"0000000000000000","history":["0000000000000000","0000000000000000"]},"incoming":null,"incarnation":3,"connection":9}\n';
+    "sluice-receiver 1 39c3923b 305\n" +
+    '{"role":"promoting","generations":{"current":"00000000000000aa","bitmap":"0000000000000000","offered":"0000000000000000","history":["0000000000000000","0000000000000000"]},"incoming":null,"incarnation":3,"connection":9,"base":{"point":12,"createdMs":5},"record":{"nvram":"/nv","salt":7},"isGivenUp":true}\n';
   t.is(encodeNote(noteOf(created(A), null)), text);
   t.deepEqual(decodeNote(text), noteOf(created(A), null));
 });

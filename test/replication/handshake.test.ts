@@ -226,7 +226,7 @@ test("no data is taken where this side was written alone, or is written now", (t
   const split = { generations: generations(B, A) };
   const here = { generations: generations(C, A) };
   t.is(wanted(split, here), "ESPLIT");
-  t.regex(refusal(split, here).text, new RegExp(`found ${B} at the source and ${C} here`));
+  t.regex(refusal(split, here).text, new RegExp(`found ${B} after ${A} at the source and ${C} after ${A} here`));
   t.is(wanted({}, { generations: generations(C, A) }), "EAHEAD");
   t.is(wanted({}, { generations: generations(C, B) }), "EUNRELATED");
   t.is(wanted({}, { isPromoted: true }), "EPROMOTED");

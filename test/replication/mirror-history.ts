@@ -497,6 +497,7 @@ export class MirrorHistory {
     const granted = receiver.connect({
       incarnation: this.#incarnation,
       generation: GENERATION,
+      lacks: [],
       send: (type, payload) => void this.#toSource.push({ type, payload }),
     });
     const { lastPoint } = receiver;

@@ -34,6 +34,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
   receiver.connect({
     incarnation: 1,
     generation: "00000000000000aa",
+    lacks: [],
     send: (type, payload) => void sent.push({ type, payload }),
   });
   return { receiver, sent };

@@ -246,6 +246,7 @@ export class ReceiverHistory {
     this.#granted = receiver.connect({
       incarnation: this.#incarnation,
       generation: GENERATION,
+      lacks: [],
       send: (type, payload) => {
         this.#frames.push({ type, payload });
       },
