@@ -13,7 +13,7 @@ import { bulkCommands } from "./bulk.ts";
 import { complete, completionScript, DEFAULT_SHELL, SHELLS } from "./completion.ts";
 import { identityCommands } from "./identity.ts";
 import { EXIT, print, table } from "./output.ts";
-import { page, sizeArgument, volumeName, withName, type Act } from "./page.ts";
+import { page, sizeArgument, volumeName, withName, type Act, seconds } from "./page.ts";
 import { copyCommands } from "./copies.ts";
 import { mirrorCommands } from "./mirror.ts";
 import { receiveCommands } from "./receive.ts";
@@ -39,14 +39,6 @@ Examples
   sluice check data && sluice up data && mkfs.ext4 /dev/sluice/data
 
 More of each command: sluice COMMAND --help`;
-
-function seconds(value: unknown): number {
-  const number = Number(value);
-  if (value === "" || !Number.isFinite(number) || number < 0) {
-    throw new UblkError("EUSAGE", `wanted a number of seconds, found "${String(value)}"`);
-  }
-  return number;
-}
 
 function verdict(ok: boolean): string {
   const text = ok ? "ok" : "WRONG";

@@ -6,7 +6,7 @@ import { formatSize } from "../control/sizes.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { print, table } from "./output.ts";
-import { page, volumeName, withName, type Act } from "./page.ts";
+import { page, seconds, volumeName, withName, type Act } from "./page.ts";
 
 /** The commands below `sluice mirror`. */
 export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
@@ -54,6 +54,19 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
       act(async ({ name }) => {
         const point = await askMirrorPoint(volumeName(name));
         print(json, point, () => describePoint(point));
+      }),
+    )
+    .command(
+      "wait <name>",
+      "wait until the receiver has all that there is",
+      (wait) =>
+        page(withName(wait), "mirror wait NAME [--timeout S]", [
+          "Returns when the mirror is in step: nothing is to be copied, and the last point is closed. Where that does not",
+          "come about in time, it says how the mirror stands.",
+        ]).option("timeout", { coerce: seconds, requiresArg: true, describe: "seconds to wait (default: for ever)" }),
+      act(async ({ name, timeout }) => {
+        const { waitInStep } = await import("./mirror-wait.ts");
+        show(await waitInStep(volumeName(name), timeout === undefined ? Infinity : timeout * 1000, json));
       }),
     )
     .command(
@@ -122,7 +135,7 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         await demoteVolume(volumeName(name), discardMine, json);
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp, mode, promote or demote");
+    .demandCommand(1, "name an action: status, pause, resume, cp, wait, mode, promote or demote");
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {

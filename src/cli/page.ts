@@ -50,6 +50,15 @@ export function sizeArgument(text: string | undefined): number | undefined {
   return bytes;
 }
 
+/** Of an option. Throws EUSAGE. */
+export function seconds(value: unknown): number {
+  const number = Number(value);
+  if (value === "" || !Number.isFinite(number) || number < 0) {
+    throw new UblkError("EUSAGE", `wanted a number of seconds, found "${String(value)}"`);
+  }
+  return number;
+}
+
 /** OFFSET+LENGTH, in bytes or with units. Throws EUSAGE. */
 export function rangeArgument(text: string): { readonly offset: number; readonly length: number } {
   const [offset, length, ...rest] = text.split("+").map((part) => parseSize(part));

@@ -26,6 +26,7 @@ import { GroupPart } from "./group-part.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { Mirror } from "./mirror.ts";
+import { refuseWrittenThere } from "./mirror-probe.ts";
 import { refuseTarget } from "./mirror-role.ts";
 import { copiesPath, frozenPath, linkPath, lossNotePath, mirrorStatePath, socketPath } from "./paths.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
@@ -56,7 +57,10 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const existing = await findDevice(control, config.name);
   const spec = existing === undefined ? config.volume : await specOf(control, existing, config);
   const volume = held.use(await openVolume(spec, { lockWaitMs: existing === undefined ? 2_000 : LOCK_WAIT_MS }));
-  if (existing === undefined) await finishRollback(config.name, volume);
+  if (existing === undefined) {
+    await refuseWrittenThere(config, volume.limits.sizeBytes);
+    await finishRollback(config.name, volume);
+  }
   await beginMirror(config, volume);
   const device =
     existing === undefined
