@@ -5,6 +5,7 @@ import { copyLoad, type CopyLoadOptions } from "./copy-load.ts";
 import { copy, type CopyOptions } from "./copy.ts";
 import { drbd, type DrbdOptions } from "./drbd.ts";
 import { driver, type DriverOptions } from "./driver.ts";
+import { mirror, type MirrorOptions } from "./mirror.ts";
 import { path } from "./path.ts";
 import { qemu, type QemuOptions } from "./qemu.ts";
 import { record, type RecordBenchOptions } from "./record.ts";
@@ -19,6 +20,7 @@ const BENCHMARKS = {
   "copy-load": copyLoad,
   drbd,
   driver,
+  mirror,
   path,
   qemu,
   record,
@@ -30,19 +32,19 @@ const BENCHMARKS = {
 
 const USAGE = `Usage: npm run bench -- [${Object.keys(BENCHMARKS).join("|")}]... [OPTION]...
   --json              print the result as JSON
-of bulk, copy, copy-load, drbd, driver, qemu, recording and snapshot:
+of bulk, copy, copy-load, drbd, driver, mirror, qemu, recording and snapshot:
   --kernel 6.12|7.2   the guest's kernel (default: 6.12)
-of bulk, copy-load, driver, qemu, recording and snapshot:
+of bulk, copy-load, driver, mirror, qemu, recording and snapshot:
   --rounds N          rounds, of which the medians are taken (default: 3)
-of driver and recording:
+of driver, mirror and recording:
   --load TEXT         only loads with TEXT in their name, such as "q1" or "128k"
 of driver:
   --requests N        requests over which the resident memory is watched (default: 200000; 0: none)
   --null-only         only the null targets
 of drbd:
   --writes N          how many writes of each trace are replayed (default: 20000)
-of snapshot:
-  --slow-disk         volume and stores on one disk that is slower than the processor, as an SSD is to one that is not emulated
+of mirror and snapshot:
+  --slow-disk         on a disk (of mirror: one each side) slower than the processor, as an SSD is to one that is not emulated
 of record:
   --frontier FILE     draw updates against what must be copied, as SVG
 `;
@@ -62,6 +64,7 @@ type Options = BulkOptions &
   CopyOptions &
   DrbdOptions &
   DriverOptions &
+  MirrorOptions &
   QemuOptions &
   RecordingOptions &
   RecordBenchOptions &

@@ -87,8 +87,12 @@ function cellsOf(row: Row): string[] {
 
 /** The lines of a table. */
 export function tableOf(rows: readonly Row[]): string[] {
-  const lines = [HEAD, ...rows.map(cellsOf)];
-  const widths = HEAD.map((_, column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0)));
+  return linesOf([HEAD, ...rows.map(cellsOf)]);
+}
+
+/** Cells in columns, as many in each line. */
+export function linesOf(lines: readonly (readonly string[])[]): string[] {
+  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0))) ?? [];
   return lines.map((cells) =>
     cells
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))

@@ -62,9 +62,9 @@ async function sleepsOf(pid: number): Promise<number> {
   return [...text.matchAll(/^voluntary_ctxt_switches:\s+(\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
-function fio(device: string, load: Load, ...limits: string[]): Promise<string> {
-  return run(
-    "fio",
+/** What fio is told. */
+export function fioWords(device: string, load: Load, ...limits: string[]): string[] {
+  return [
     "--name=bench",
     `--filename=/dev/${device}`,
     "--ioengine=libaio",
@@ -76,11 +76,15 @@ function fio(device: string, load: Load, ...limits: string[]): Promise<string> {
     `--bs=${load.blockKib}k`,
     `--iodepth=${load.depth}`,
     ...limits,
-  );
+  ];
+}
+
+function fio(device: string, load: Load, ...limits: string[]): Promise<string> {
+  return run("fio", ...fioWords(device, load, ...limits));
 }
 
 /** The cost is that of the whole run over all its requests, ramp included; IOPS and p99 are without the ramp. */
-async function measure(peer: Peer, load: Load): Promise<Sample> {
+export async function measure(peer: Peer, load: Load): Promise<Sample> {
   const before = await costSoFar(peer);
   const limits = ["--time_based", `--ramp_time=${RAMP_SECONDS}`, `--runtime=${SECONDS}`];
   const text = await fio(peer.device, load, ...limits);
