@@ -68,7 +68,7 @@ const MUTANTS: readonly Mutant[] = [
     world: "mirror",
     name: "a log is given up, and what was being copied is forgotten",
     file: "src/targets/mirror/owed-chunks.ts",
-    from: "    for (const { first, count } of this.#taken) this.unlogged(first, first + count - 1);\n",
+    from: "    for (const run of [...this.#taken]) this.giveBack(run);\n",
     to: "",
   },
   {
