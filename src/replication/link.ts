@@ -99,7 +99,7 @@ export class MirrorLink {
     const { geometry, ringSize } = memory;
     const { chunkSectors } = geometry;
     this.#sender = new Sender(
-      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, nowMs: Date.now },
+      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, nowMs: Date.now, later },
       {
         ready: () => {
           this.#ready();
@@ -271,8 +271,24 @@ export class MirrorLink {
     this.#waiting = waiting.filter((each) => each.point > point.point);
     for (const each of waiting) if (each.point <= point.point) each.answer.resolve(point);
     // What is to be copied does not wait for the next turn; nor does who waits for a point.
-    if (this.#numbers.toCopy > 0 || this.#waiting.length > 0) this.#sender.cut();
+    if (this.#waiting.length > 0) this.#sender.cut();
+    else if (this.#numbers.toCopy > 0) this.#cutToCopy();
     this.#show(null);
+  }
+
+  #cutToCopy(): void {
+    const waitMs = this.#sender.copyWaitMs;
+    if (waitMs === 0) this.#sender.cut();
+    else if (waitMs < this.#options.intervalMs) {
+      later(waitMs, () => {
+        this.#sender.cut();
+      });
+    }
+  }
+
+  /** In bytes a second, for what no log tells the receiver of; null for no limit. */
+  limitCopying(bytesPerSecond: number | null): void {
+    this.#sender.limitCopying(bytesPerSecond);
   }
 
   #closed(point: CommittedPoint): void {
@@ -361,6 +377,11 @@ export class MirrorLink {
     this.#connection?.close();
     this.#abort.abort();
   }
+}
+
+/** Keeps no thread from its end. */
+function later(ms: number, action: () => void): void {
+  setTimeout(action, ms).unref();
 }
 
 function welcomeIn(type: FrameType, payload: Uint8Array): Welcome {

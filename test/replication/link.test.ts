@@ -100,7 +100,7 @@ class Bed {
     const event = native.eventDescriptor();
     const memory = allocateMirror(GEOMETRY, 4 * MIB, event);
     this.numbers = new MirrorNumbers(memory);
-    this.numbers.tell(true, 0, 0, 0, 0);
+    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, 0);
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (order: LinkOrder) => {
       this.orders.push(order);
@@ -172,7 +172,7 @@ class Bed {
 }
 
 function answerTo(order: LinkOrder, damaged: boolean): LinkReport | undefined {
-  if (order.kind === "read") return { kind: "read", id: order.id, result: -ERRNO.EIO };
+  if (order.kind === "read") return { kind: "read", place: order.place, result: -ERRNO.EIO };
   if (order.kind === "restart") return { kind: "ready", id: order.id, firstTransfer: 0 };
   if (order.kind !== "cut") return undefined;
   const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;

@@ -37,6 +37,8 @@ const SECTORS = 8 * 24 + 3;
 const CHUNK_SECTORS = 32;
 const CHUNKS = Math.ceil(SECTORS / CHUNK_SECTORS);
 const GEOMETRY = { volumeSectors: SECTORS, blockSectors: 8 } as const;
+/** Chunks that are copied with a point, each with a read of its own. */
+const COPIED_AT_ONCE = 3;
 const DEPTH = 8;
 const MAX_SECTORS = 20;
 const RING = { slots: 16, dataBytes: 256 * SECTOR_BYTES } as const;
@@ -93,12 +95,15 @@ class Source implements Layer {
   readonly #ring: TransferReader;
   readonly #whenBase: (image: Int32Array) => void;
   #sequence: number;
+  /** Grows with what happens: the link's clock. */
+  #turns = 0;
+  readonly #later: (() => void)[] = [];
 
   constructor(
     random: Random,
     disk: SimDisk,
     step: () => void,
-    life: { incarnation: number; sequence: number; recorded: readonly number[]; reach: number },
+    life: { incarnation: number; sequence: number; recorded: readonly number[]; reach: number; bytesPerSecond: number },
     whenBase: (image: Int32Array) => void,
     reached: Reached,
   ) {
@@ -131,7 +136,11 @@ class Source implements Layer {
     for (const chunk of life.recorded) this.#places.restore(chunk);
     owed.begin();
     let copies: ChunkRun[] = [];
+    const { target } = this;
     const volume: SourceVolume = {
+      get hostRequests(): number {
+        return target.requests;
+      },
       restart: (isFull, partialsMax, ready) => {
         this.target.stopLogging();
         if (isFull) owed.copyVolume();
@@ -143,10 +152,13 @@ class Source implements Layer {
       acknowledged: (received, durable) => {
         this.target.acknowledged(received, durable);
       },
-      cut: (_copyChunks, done) => {
+      cut: (copyChunks, done) => {
         this.target.cut(({ half, endTransfer, isClosed }) => {
-          const run = isClosed ? undefined : owed.take(2);
-          copies = run === undefined ? [] : [run];
+          copies = [];
+          for (let left = isClosed ? 0 : Math.min(copyChunks, COPIED_AT_ONCE); left > 0; left--) {
+            const run = owed.take(1);
+            if (run !== undefined) copies.push(run);
+          }
           done({ half, endTransfer, isClosed, copies });
         });
       },
@@ -172,10 +184,12 @@ class Source implements Layer {
       this.sender.overflowed();
     };
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
+    const clock = { nowMs: () => this.#turns, later: (_ms: number, action: () => void) => this.#later.push(action) };
     this.sender = new Sender(
-      { ...parts, chunkSectors: CHUNK_SECTORS, ringSize: RING, nowMs: () => 0 },
+      { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING },
       { ready: nothing, committed: nothing },
     );
+    if (life.bytesPerSecond > 0) this.sender.limitCopying(life.bytesPerSecond);
     this.#requests = this.#isBusy.map((_, slot) => {
       const buffer = this.world.memory(MAX_SECTORS * SECTOR_BYTES);
       return new Request(slot, new Uint8Array(buffer.buffer), buffer.address);
@@ -244,8 +258,10 @@ class Source implements Layer {
     this.#places.endWrite(...chunksOf(request));
   }
 
-  /** The link looks for what was logged. */
+  /** The link looks for what was logged, and for what it was to do later. */
   link(): void {
+    this.#turns++;
+    this.#later.shift()?.();
     void this.#ring.waitBeyond(this.#ring.end, nothing);
     this.sender.pump();
   }
@@ -387,6 +403,7 @@ export class MirrorHistory {
     this.#stepsLeft.source = isLast ? Infinity : 50 + this.#random.below(3000);
     const incarnation = ++this.#incarnation;
     const life = { incarnation, sequence: this.#sequence, recorded: this.#recorded, reach: this.#reach };
+    const bytesPerSecond = this.#random.chance(0.3) ? 2 ** 20 : 0;
     const step = (): void => {
       this.#step("source");
     };
@@ -395,7 +412,7 @@ export class MirrorHistory {
       this.#logged = image;
       this.#tapped = [];
     };
-    return new Source(this.#random, this.#sourceDisk, step, life, whenBase, this.reached);
+    return new Source(this.#random, this.#sourceDisk, step, { ...life, bytesPerSecond }, whenBase, this.reached);
   }
 
   #startReceiver(isLast: boolean): Remote {

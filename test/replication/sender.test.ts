@@ -39,6 +39,7 @@ class Bed {
     const memory = new SharedArrayBuffer(transferRingBytes(RING));
     this.#writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
     const volume: SourceVolume = {
+      hostRequests: 0,
       restart: (_isFull, _partialsMax, ready) => {
         ready(1);
       },
@@ -54,7 +55,7 @@ class Bed {
     const ring = new TransferReader(memory, RING, INCARNATION);
     const parts = { volume, ring, incarnation: INCARNATION, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS };
     this.sender = new Sender(
-      { ...parts, ringSize: RING, nowMs: () => 0 },
+      { ...parts, ringSize: RING, nowMs: () => 0, later: () => undefined },
       { ready: () => undefined, committed: () => undefined },
     );
     const known = { lastTransfer: NO_TRANSFER, lastPoint: 0, logBytes: LOG_BYTES, generations: NO_GENERATIONS };

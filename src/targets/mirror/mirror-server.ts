@@ -9,7 +9,7 @@ import { ERRNO } from "../../ublk/errors.ts";
 import { RingEvent } from "../../ublk/event.ts";
 import type { Ring } from "../../ublk/ring.ts";
 import { MirrorNumbers, type MirrorMemory } from "./mirror-memory.ts";
-import { POINT_READ_BYTES, POINT_READS, type MirrorTarget } from "./mirror-target.ts";
+import { POINT_READ_BYTES, type MirrorTarget } from "./mirror-target.ts";
 import type { ChunkRun, OwedChunks } from "./owed-chunks.ts";
 
 /** What the link asks for. Each `id` is given once; what has none is not answered. */
@@ -18,8 +18,8 @@ export type LinkOrder =
   | { readonly kind: "restart"; readonly id: number; readonly isFull: boolean; readonly partialsMax: number }
   /** At most `copyChunks` chunks are to be copied with the point. */
   | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number }
-  /** To the part of the shared memory that `id` falls to. */
-  | { readonly kind: "read"; readonly id: number; readonly sector: number; readonly sectors: number }
+  /** To a place in the shared memory, from 0 to before POINT_READS. */
+  | { readonly kind: "read"; readonly place: number; readonly sector: number; readonly sectors: number }
   | { readonly kind: "hasRead"; readonly block: number; readonly blocks: number }
   | { readonly kind: "endPoint"; readonly isCommitted: boolean; readonly isClosed: boolean }
   | { readonly kind: "lacks"; readonly sector: number; readonly sectors: number };
@@ -35,7 +35,7 @@ export type LinkReport =
       readonly copies: readonly ChunkRun[];
     }
   /** `result` is 0, or a negative errno. */
-  | { readonly kind: "read"; readonly id: number; readonly result: number }
+  | { readonly kind: "read"; readonly place: number; readonly result: number }
   | { readonly kind: "overflowed" };
 
 /** From the owner of the volume: the thread of the link asks through this port from now on. */
@@ -44,9 +44,9 @@ export interface LinkAttachment {
   readonly port: MessagePort;
 }
 
-/** Where in the shared memory the bytes of a read are. */
-export function readPlace(id: number): number {
-  return (id % POINT_READS) * POINT_READ_BYTES;
+/** Where in the shared memory the bytes of a read to a place are. */
+export function readPlace(place: number): number {
+  return place * POINT_READ_BYTES;
 }
 
 export class MirrorServer {
@@ -104,8 +104,7 @@ export class MirrorServer {
 
   /** Tells the numbers that others look at: at the end of a batch. */
   tell(): void {
-    const { isLogging, written, overflows, heldWrites } = this.#target;
-    this.#numbers.tell(isLogging, this.#owed.toCopy, written, overflows, heldWrites);
+    this.#numbers.tell(this.#target, this.#owed.toCopy);
   }
 
   #obey(order: LinkOrder): void {
@@ -118,7 +117,7 @@ export class MirrorServer {
         this.#cut(order.id, order.copyChunks);
         break;
       case "read":
-        this.#read(order.id, order.sector, order.sectors);
+        this.#read(order.place, order.sector, order.sectors);
         break;
       case "hasRead":
         this.#target.hasRead(order.block, order.blocks);
@@ -158,12 +157,15 @@ export class MirrorServer {
     });
   }
 
-  #read(id: number, sector: number, sectors: number): void {
+  #read(place: number, sector: number, sectors: number): void {
+    const port = this.#port;
     const hasBegun = this.#target.read(sector, sectors, (result, bytes) => {
-      if (result === 0) this.#reads.set(bytes, readPlace(id));
-      this.#report({ kind: "read", id, result });
+      // Of an earlier link: the place belongs to a read of this one.
+      if (port !== this.#port) return;
+      if (result === 0) this.#reads.set(bytes, readPlace(place));
+      this.#report({ kind: "read", place, result });
     });
-    if (!hasBegun) this.#report({ kind: "read", id, result: -ERRNO.EBUSY });
+    if (!hasBegun) this.#report({ kind: "read", place, result: -ERRNO.EBUSY });
   }
 
   #endPoint(isCommitted: boolean, isClosed: boolean): void {

@@ -21,7 +21,7 @@ import { SECTOR_BYTES } from "./transfer.ts";
 import type { TransferWriter } from "./transfer-ring.ts";
 
 /** Parts that are read for a point at once, and the most bytes of each. */
-export const POINT_READS = 4;
+export const POINT_READS = 8;
 export const POINT_READ_BYTES = 256 * 1024;
 
 export interface MirrorParts {
@@ -90,7 +90,8 @@ export class MirrorTarget implements Target, Layer {
   readonly #readers = new Array<PointRead | undefined>(POINT_READS).fill(undefined);
   readonly #mayGo = (request: Request): boolean => this.#isFree(request);
   readonly #go = (request: Request): void => this.#issue(request);
-  /** Writes that were held, and how often the log was full. */
+  /** What the host has asked; writes that were held, and how often the log was full. */
+  requests = 0;
   heldWrites = 0;
   overflows = 0;
   /** Told when nothing is logged any more since the log was full. */
@@ -123,6 +124,7 @@ export class MirrorTarget implements Target, Layer {
   }
 
   submit(request: Request): void {
+    this.requests++;
     if (request.operation === Operation.READ) {
       this.#next.submit(request);
       return;
