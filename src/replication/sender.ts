@@ -62,8 +62,11 @@ export interface SourceVolume {
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void;
   /** The receiver has transfers before these in memory, and durably. */
   acknowledged(received: number, durable: number): void;
-  /** At most `copyChunks` chunks are to be copied with the point. */
-  cut(copyChunks: number, done: (cut: SourceCut) => void): void;
+  /**
+   * At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back; `done` gets undefined
+   * where it is not.
+   */
+  cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void;
   /** Reads what the store has there, POINT_READS parts at once at most; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
   /** These blocks have been read for the point that was cut. */
@@ -90,6 +93,14 @@ export interface SenderParts {
   readonly later: (ms: number, action: () => void) => void;
 }
 
+/** A point that is cut while the host is held back. */
+export interface HeldCut {
+  /** What its moment is called. */
+  readonly createdMs: number;
+  /** Gets its number; undefined where the host was held back no more, and there is none. */
+  readonly answer: (point: number | undefined) => void;
+}
+
 /** Whoever wants to know. */
 export interface SenderEvents {
   /** What is logged now is what the receiver gets: a write is there when it is acknowledged. */
@@ -112,6 +123,7 @@ export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => 
 /** A point on its way. */
 interface Point {
   readonly number: number;
+  readonly askedMs: number;
   readonly createdMs: number;
   readonly cut: SourceCut;
   readonly parts: PointParts;
@@ -156,7 +168,6 @@ export class Sender {
   /** What is logged now is what the receiver gets. */
   #isReady = false;
   #isCutting = false;
-  #askedMs = 0;
   #point: Point | undefined;
   #lastPoint = 0;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
@@ -260,21 +271,29 @@ export class Sender {
     else this.#isReady = false;
   }
 
-  /** Has a point cut, unless one is under way. */
-  cut(): void {
+  /** Has a point cut, unless one is under way. What becomes of the connection meanwhile, `held` is not told. */
+  cut(held?: HeldCut): void {
     if (!this.#isReady || this.#isCutting || this.#point !== undefined || this.#send === undefined) return;
     this.#isCutting = true;
-    this.#askedMs = this.#parts.nowMs();
+    const askedMs = this.#parts.nowMs();
     const connection = this.#connections;
-    this.#parts.volume.cut(this.#copyChunks, (cut) => {
+    this.#parts.volume.cut(this.#copyChunks, held !== undefined, (cut) => {
       if (!this.#isCutting) return;
       this.#isCutting = false;
+      if (cut === undefined) {
+        held?.answer(undefined);
+        return;
+      }
       this.#copyPace.copies(this.#copiedBytes(cut));
-      this.#point = this.#newPoint(cut);
+      const point = this.#newPoint(cut, askedMs, held?.createdMs ?? askedMs);
+      this.#point = point;
       this.#cutEnd = cut.endTransfer;
       this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
-      if (connection === this.#connections) this.pump();
-      else this.#endPoint(false);
+      if (connection !== this.#connections) this.#endPoint(false);
+      else {
+        held?.answer(point.number);
+        this.pump();
+      }
     });
   }
 
@@ -309,7 +328,7 @@ export class Sender {
     return charge;
   }
 
-  #newPoint(cut: SourceCut): Point {
+  #newPoint(cut: SourceCut, askedMs: number, createdMs: number): Point {
     const { volume, geometry, chunkSectors } = this.#parts;
     const whenRead = (): void => {
       this.pump();
@@ -317,7 +336,8 @@ export class Sender {
     const options = { volume, geometry, chunkSectors, pace: this.#copyPace, whenRead };
     return {
       number: ++this.#lastPoint,
-      createdMs: this.#askedMs,
+      askedMs,
+      createdMs,
       cut,
       parts: new PointParts(options, cut, this.#since),
       items: [],
@@ -458,11 +478,11 @@ export class Sender {
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
     }
-    const { cut, createdMs, isLacking } = this.#point;
+    const { cut, askedMs, createdMs, isLacking } = this.#point;
     const isClosed = cut.isClosed && !isLacking;
     this.#since = cut.endTransfer;
     const copied = this.#copiedBytes(cut);
-    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - createdMs);
+    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
     this.#events.committed({ point: number, createdMs, isClosed });

@@ -24,7 +24,7 @@ export class SharedVolume implements SourceVolume {
   readonly #reads: SharedReads;
   #lastId = 0;
   #restart: Asked<(firstTransfer: number) => void> | undefined;
-  #cut: Asked<(cut: SourceCut) => void> | undefined;
+  #cut: Asked<(cut: SourceCut | undefined) => void> | undefined;
   /** Told when the log was full, and nothing is logged any more. */
   whenOverflowed: () => void = () => undefined;
   /** Told when something could not be read, with a negative errno; it is tried again. */
@@ -67,6 +67,9 @@ export class SharedVolume implements SourceVolume {
       case "cut":
         if (this.#cut?.id === report.id) this.#cut.done({ ...report, half: this.#halves[report.half] });
         break;
+      case "not cut":
+        if (this.#cut?.id === report.id) this.#cut.done(undefined);
+        break;
       case "read":
         if (report.result < 0) this.whenUnread(report.result);
         this.#reads.ended(report.place, report.result);
@@ -93,10 +96,10 @@ export class SharedVolume implements SourceVolume {
     this.wake();
   }
 
-  cut(copyChunks: number, done: (cut: SourceCut) => void): void {
+  cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void {
     const id = ++this.#lastId;
     this.#cut = { id, done };
-    this.#order({ kind: "cut", id, copyChunks });
+    this.#order({ kind: "cut", id, copyChunks, isHeld });
   }
 
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void {

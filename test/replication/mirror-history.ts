@@ -152,7 +152,7 @@ class Source implements Layer {
       acknowledged: (received, durable) => {
         this.target.acknowledged(received, durable);
       },
-      cut: (copyChunks, done) => {
+      cut: (copyChunks, _isHeld, done) => {
         this.target.cut(({ half, endTransfer, isClosed }) => {
           copies = [];
           for (let left = isClosed ? 0 : Math.min(copyChunks, COPIED_AT_ONCE); left > 0; left--) {

@@ -32,7 +32,7 @@ class Bed {
   readonly sender: Sender;
   readonly #writer: TransferWriter;
   readonly #granted: Granted;
-  #cut: ((cut: SourceCut) => void) | undefined;
+  #cut: ((cut: SourceCut | undefined) => void) | undefined;
 
   constructor(granted = MUCH) {
     this.#granted = granted;
@@ -44,7 +44,7 @@ class Bed {
         ready(1);
       },
       acknowledged: () => undefined,
-      cut: (_copyChunks, done) => {
+      cut: (_copyChunks, _isHeld, done) => {
         this.#cut = done;
       },
       read: () => undefined,

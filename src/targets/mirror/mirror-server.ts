@@ -16,8 +16,8 @@ import type { ChunkRun, OwedChunks } from "./owed-chunks.ts";
 export type LinkOrder =
   /** Logs anew. `isFull`: all of the volume is to be copied; `partialsMax`: see MirrorTarget.startLogging. */
   | { readonly kind: "restart"; readonly id: number; readonly isFull: boolean; readonly partialsMax: number }
-  /** At most `copyChunks` chunks are to be copied with the point. */
-  | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number }
+  /** At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back. */
+  | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number; readonly isHeld: boolean }
   /** To a place in the shared memory, from 0 to before POINT_READS. */
   | { readonly kind: "read"; readonly place: number; readonly sector: number; readonly sectors: number }
   | { readonly kind: "hasRead"; readonly block: number; readonly blocks: number }
@@ -34,6 +34,8 @@ export type LinkReport =
       readonly isClosed: boolean;
       readonly copies: readonly ChunkRun[];
     }
+  /** The host is not held back any more. */
+  | { readonly kind: "not cut"; readonly id: number }
   /** `result` is 0, or a negative errno. */
   | { readonly kind: "read"; readonly place: number; readonly result: number }
   | { readonly kind: "overflowed" };
@@ -43,6 +45,13 @@ export interface LinkAttachment {
   readonly kind: "link";
   readonly port: MessagePort;
 }
+
+/** From the owner as well: writes of the host wait, or go on. */
+export interface HoldOrder {
+  readonly kind: "hold writes" | "let writes go";
+}
+
+export type MirrorOrder = LinkAttachment | HoldOrder;
 
 /** Where in the shared memory the bytes of a read to a place are. */
 export function readPlace(place: number): number {
@@ -72,7 +81,13 @@ export class MirrorServer {
     };
   }
 
-  attach({ port }: LinkAttachment): void {
+  /** Does what the owner orders. */
+  obey(order: MirrorOrder): void {
+    if (order.kind === "link") this.#attach(order);
+    else this.#target.isHeldBack = order.kind === "hold writes";
+  }
+
+  #attach({ port }: LinkAttachment): void {
     if (this.#port === undefined) {
       this.#event.listen(() => {
         this.#wake();
@@ -98,7 +113,7 @@ export class MirrorServer {
     while (this.#port !== undefined) {
       const received = receiveMessageOnPort(this.#port);
       if (received === undefined) return;
-      this.#obey(received.message as LinkOrder);
+      this.#serve(received.message as LinkOrder);
     }
   }
 
@@ -107,14 +122,14 @@ export class MirrorServer {
     this.#numbers.tell(this.#target, this.#owed.toCopy);
   }
 
-  #obey(order: LinkOrder): void {
+  #serve(order: LinkOrder): void {
     const { chunkSectors } = this.#memory.geometry;
     switch (order.kind) {
       case "restart":
         this.#restart(order);
         break;
       case "cut":
-        this.#cut(order.id, order.copyChunks);
+        this.#cut(order);
         break;
       case "read":
         this.#read(order.place, order.sector, order.sectors);
@@ -143,7 +158,11 @@ export class MirrorServer {
     }, partialsMax);
   }
 
-  #cut(id: number, copyChunks: number): void {
+  #cut({ id, copyChunks, isHeld }: LinkOrder & { readonly kind: "cut" }): void {
+    if (isHeld && !this.#target.isHeldBack) {
+      this.#report({ kind: "not cut", id });
+      return;
+    }
     this.#target.cut(({ half, endTransfer, isClosed }) => {
       const copies: ChunkRun[] = [];
       for (let left = copyChunks; left > 0;) {

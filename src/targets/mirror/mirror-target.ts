@@ -70,6 +70,7 @@ export class MirrorTarget implements Target, Layer {
   #waitingCount = 0;
   #mode: MirrorMode;
   #policy: MirrorPolicy;
+  #isHeldBack = false;
   #isLogging = false;
   #isLinked = false;
   /** A closed point was committed since logging began: all that was answered before is at the remote. */
@@ -145,6 +146,7 @@ export class MirrorTarget implements Target, Layer {
 
   /** Nothing stands in its way, but maybe older writes that are held. */
   #isFree(request: Request): boolean {
+    if (this.#isHeldBack) return false;
     if (this.#active.overlaps(request)) return false;
     const sector = request.offset / SECTOR_BYTES;
     const sectors = request.length / SECTOR_BYTES;
@@ -324,6 +326,16 @@ export class MirrorTarget implements Target, Layer {
   set policy(policy: MirrorPolicy) {
     this.#policy = policy;
     this.#answerWaiting();
+    this.#release();
+  }
+
+  /** While it is, no write goes on that comes, and so none is answered that comes; what has gone on already comes to its end. */
+  get isHeldBack(): boolean {
+    return this.#isHeldBack;
+  }
+
+  set isHeldBack(isHeldBack: boolean) {
+    this.#isHeldBack = isHeldBack;
     this.#release();
   }
 
