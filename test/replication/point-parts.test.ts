@@ -31,7 +31,9 @@ class Volume {
       },
     };
     const options = { volume, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS, pace: this.pace };
-    const whenRead = (): void => void this.woken++;
+    const whenRead = (): void => {
+      this.woken++;
+    };
     return new PointParts({ ...options, whenRead }, { half, endTransfer: 1, isClosed: false, copies }, 1);
   }
 
