@@ -58,6 +58,7 @@ const NOTHING_REACHED = {
   answers: 0,
   full: 0,
   dropped: 0,
+  held: 0,
 };
 /** How often what has happened. */
 export type Reached = Record<keyof typeof NOTHING_REACHED, number>;
@@ -67,6 +68,8 @@ const TURNS = 6000;
 
 /** Of a sector that nobody has written yet: what the source's disk held before it was mirrored. */
 const BEFORE = 1_000_000;
+/** What the moment of a point is called that was cut while the host was held back: this, and the last write that was asked before. */
+const HELD_MS = 1_000_000_000;
 const GENERATION = "00000000000000aa";
 
 interface Remote {
@@ -98,6 +101,8 @@ class Source implements Layer {
   /** Grows with what happens: the link's clock. */
   #turns = 0;
   readonly #later: (() => void)[] = [];
+  /** What the moment of a point is called that is to be cut while the host is held back; 0 for none. */
+  #heldMs = 0;
 
   constructor(
     random: Random,
@@ -152,7 +157,11 @@ class Source implements Layer {
       acknowledged: (received, durable) => {
         this.target.acknowledged(received, durable);
       },
-      cut: (copyChunks, _isHeld, done) => {
+      cut: (copyChunks, isHeld, done) => {
+        if (isHeld && !this.target.isHeldBack) {
+          done(undefined);
+          return;
+        }
         this.target.cut(({ half, endTransfer, isClosed }) => {
           copies = [];
           for (let left = isClosed ? 0 : Math.min(copyChunks, COPIED_AT_ONCE); left > 0; left--) {
@@ -258,6 +267,27 @@ class Source implements Layer {
     this.#places.endWrite(...chunksOf(request));
   }
 
+  /** A point, one that is cut while the host is held back, or the end of that; one after the other, in part by chance. */
+  cut(): void {
+    const { target, sender } = this;
+    if (!target.isHeldBack && this.#random.chance(0.15)) {
+      target.isHeldBack = true;
+      this.#heldMs = HELD_MS + this.#sequence;
+    }
+    const answer = (point: number | undefined): void => {
+      if (point !== undefined) this.#reached.held++;
+      this.#heldMs = 0;
+    };
+    if (this.#heldMs > 0) sender.cut({ createdMs: this.#heldMs, answer });
+    else sender.cut();
+    if (target.isHeldBack && this.#random.chance(0.6)) this.letGo();
+  }
+
+  letGo(): void {
+    this.#heldMs = 0;
+    this.target.isHeldBack = false;
+  }
+
   /** The link looks for what was logged, and for what it was to do later. */
   link(): void {
     this.#turns++;
@@ -355,8 +385,13 @@ export class MirrorHistory {
       world.complete();
       world.endBatch();
     } else if (what < 15) source.link();
-    else if (what < 16 && random.chance(0.3)) source.sender.cut();
-    else if (what < 20) this.#deliver(receiver);
+    else if (what < 16) {
+      if (isLast) source.letGo();
+      if (random.chance(0.3)) {
+        if (isLast) source.sender.cut();
+        else source.cut();
+      }
+    } else if (what < 20) this.#deliver(receiver);
     else if (what < 23) {
       const frame = this.#toSource.shift();
       if (frame?.type === FRAME.NAK) this.reached.naks++;
@@ -496,7 +531,7 @@ export class MirrorHistory {
       if (transfer.incarnation !== this.#tappedIncarnation) this.#followed = 0;
       this.#tappedIncarnation = transfer.incarnation;
     } else if (type === FRAME.POINT_BEGIN) {
-      const { point, cut, isClosed } = decodePointBegin(payload);
+      const { point, cut, isClosed, createdMs } = decodePointBegin(payload);
       this.#begunPoint = point;
       while (this.#tapped[0] !== undefined) {
         const { incarnation, number } = this.#tapped[0];
@@ -507,7 +542,14 @@ export class MirrorHistory {
         `point ${point} is sent, ${isClosed ? "closed" : "open"}, up to transfer ${cut.incarnation}.${cut.counter}`,
       );
       if (isClosed) this.#expected.set(point, this.#logged.slice());
+      if (createdMs >= HELD_MS) this.#expectNoLater(point, createdMs - HELD_MS);
     }
+  }
+
+  /** What was asked while the host was held back is in no point that was cut meanwhile. */
+  #expectNoLater(point: number, last: number): void {
+    const later = this.#logged.find((sequence) => sequence > last && sequence < BEFORE);
+    if (later !== undefined) throw new Error(`point ${point} has write ${later}, which came after ${last}`);
   }
 
   /** Transfers before this one are in what the log says. */

@@ -73,6 +73,27 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "mirror",
+    name: "what was written while it was being copied counts as copied",
+    file: "src/targets/mirror/owed-chunks.ts",
+    from: "      if (this.#copies[chunk] === TAKEN) action(chunk);",
+    to: "      action(chunk);",
+  },
+  {
+    world: "mirror",
+    name: "a write goes on while the host is held back",
+    file: "src/targets/mirror/mirror-target.ts",
+    from: "    if (this.#isHeldBack) return false;\n",
+    to: "",
+  },
+  {
+    world: "mirror",
+    name: "what was read for a point that is over counts for the next one",
+    file: "src/replication/point-parts.ts",
+    from: "      if (!this.#isOver) {",
+    to: "      {",
+  },
+  {
+    world: "mirror",
     name: "a first copy counts as done with its first part",
     file: "src/replication/receiver.ts",
     from: "if (isClosed) this.#lastGeneration = generation;",
