@@ -73,13 +73,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "mirror",
-    name: "what was written while it was being copied counts as copied",
-    file: "src/targets/mirror/owed-chunks.ts",
-    from: "      if (this.#copies[chunk] === TAKEN) action(chunk);",
-    to: "      action(chunk);",
-  },
-  {
-    world: "mirror",
     name: "a write goes on while the host is held back",
     file: "src/targets/mirror/mirror-target.ts",
     from: "    if (this.#isHeldBack) return false;\n",
