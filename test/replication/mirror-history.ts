@@ -267,10 +267,10 @@ class Source implements Layer {
     this.#places.endWrite(...chunksOf(request));
   }
 
-  /** A point, one that is cut while the host is held back, or the end of that; one after the other, in part by chance. */
+  /** A point, or one that is cut while the host is held back: it may go on before that comes to it. */
   cut(): void {
     const { target, sender } = this;
-    if (!target.isHeldBack && this.#random.chance(0.15)) {
+    if (!target.isHeldBack && this.#random.chance(0.1)) {
       target.isHeldBack = true;
       this.#heldMs = HELD_MS + this.#sequence;
     }
@@ -280,7 +280,6 @@ class Source implements Layer {
     };
     if (this.#heldMs > 0) sender.cut({ createdMs: this.#heldMs, answer });
     else sender.cut();
-    if (target.isHeldBack && this.#random.chance(0.6)) this.letGo();
   }
 
   letGo(): void {
@@ -291,6 +290,7 @@ class Source implements Layer {
   /** The link looks for what was logged, and for what it was to do later. */
   link(): void {
     this.#turns++;
+    if (this.target.isHeldBack && this.#random.chance(0.3)) this.letGo();
     this.#later.shift()?.();
     void this.#ring.waitBeyond(this.#ring.end, nothing);
     this.sender.pump();
