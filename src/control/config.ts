@@ -44,6 +44,8 @@ export interface MirrorConfig {
   readonly intervalMs: number;
   /** Who hears nothing for so long takes the connection for lost. */
   readonly silenceMs: number;
+  /** Of what is copied to a receiver that was away; null for no limit. */
+  readonly copyBytesPerSecond: number | null;
 }
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */
@@ -114,6 +116,7 @@ function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
     ...{ to, receiver: mirror.receiver ?? to.host, transport: { transport, ca, certificate, key }, mode, policy },
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
+    copyBytesPerSecond: mirror.copy_limit ?? null,
   };
 }
 

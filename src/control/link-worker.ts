@@ -20,15 +20,23 @@ export interface LinkWorkerData {
   /** What the receiver is known by. */
   readonly receiver: string;
   readonly isPaused: boolean;
+  /** For what is copied; null for no limit. */
+  readonly bytesPerSecond: number | null;
 }
 
 /** What the owner tells it. */
 export type LinkCommand =
-  { readonly type: "pause" | "resume" | "stop" } | { readonly type: "cut"; readonly id: number };
+  | { readonly type: "pause" | "resume" | "stop" }
+  | { readonly type: "cut"; readonly id: number }
+  /** While the host is held back: of the moment that is called so. */
+  | { readonly type: "take"; readonly id: number; readonly createdMs: number }
+  | { readonly type: "limit"; readonly bytesPerSecond: number | null };
 
 /** What it tells the owner. */
 export type LinkNews =
   | { readonly type: "status"; readonly status: LinkStatus }
+  /** The host may go on: "cut", or "not cut", follows. */
+  | { readonly type: "taken"; readonly id: number; readonly point: number }
   | { readonly type: "cut"; readonly id: number; readonly point: CommittedPoint }
   | { readonly type: "not cut"; readonly id: number; readonly code: string; readonly message: string };
 
@@ -56,12 +64,19 @@ const tellStatus = (): void => {
 link.whenChanged = tellStatus;
 const timer = setInterval(tellStatus, STATUS_MS);
 
-async function cut(id: number): Promise<void> {
+/** `createdMs`: what its moment is called, of one that is taken while the host is held back. */
+async function cut(id: number, createdMs?: number): Promise<void> {
   try {
-    tell({ type: "cut", id, point: await link.cutPoint() });
+    tell({ type: "cut", id, point: await (createdMs === undefined ? link.cutPoint() : taken(id, createdMs)) });
   } catch (error) {
     tell({ type: "not cut", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
   }
+}
+
+async function taken(id: number, createdMs: number): Promise<CommittedPoint> {
+  const point = link.takePoint(createdMs);
+  tell({ type: "taken", id, point: await point.taken });
+  return point.committed;
 }
 
 owner.on("message", (command: LinkCommand) => {
@@ -78,9 +93,16 @@ owner.on("message", (command: LinkCommand) => {
     case "cut":
       void cut(command.id);
       break;
+    case "take":
+      void cut(command.id, command.createdMs);
+      break;
+    case "limit":
+      link.limitCopying(command.bytesPerSecond);
+      break;
   }
 });
 
+link.limitCopying(data.bytesPerSecond);
 if (data.isPaused) link.pause();
 await link.run();
 clearInterval(timer);

@@ -8,12 +8,11 @@
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
-import { planPoint } from "./point-plan.ts";
+import { CopyPace } from "./copy-pace.ts";
 import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import type { ChunkRun } from "../targets/mirror/owed-chunks.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
-import { POINT_READ_BYTES } from "../targets/mirror/mirror-target.ts";
 import type { ClosedTransfer, TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Welcome } from "./handshake.ts";
@@ -31,12 +30,12 @@ import {
   decodeItems,
   encodeRuns,
   ITEMS_DATA_BYTES_MAX,
-  RUN_KIND,
   RUNS_MAX,
   runSectors,
   type BlockGeometry,
   type PointRun,
 } from "./point-items.ts";
+import { PointParts } from "./point-parts.ts";
 import { limitsFor, type SourceLimits } from "./source-limits.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
 
@@ -54,6 +53,8 @@ export interface SourceCut {
 
 /** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
 export interface SourceVolume {
+  /** What the host has asked of it in all, in a number that goes round. */
+  readonly hostRequests: number;
   /**
    * Logs anew: all that is owed is copied; `isFull`: all that there is. Of a point, `partialsMax` blocks may have to travel.
    * `ready` is told the first transfer of what is logged now.
@@ -61,9 +62,12 @@ export interface SourceVolume {
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void;
   /** The receiver has transfers before these in memory, and durably. */
   acknowledged(received: number, durable: number): void;
-  /** At most `copyChunks` chunks are to be copied with the point. */
-  cut(copyChunks: number, done: (cut: SourceCut) => void): void;
-  /** Reads what the store has there; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
+  /**
+   * At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back; `done` gets undefined
+   * where it is not.
+   */
+  cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void;
+  /** Reads what the store has there, POINT_READS parts at once at most; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
   /** These blocks have been read for the point that was cut. */
   hasRead(block: number, blocks: number): void;
@@ -85,6 +89,16 @@ export interface SenderParts {
   /** The source's own log. */
   readonly ringSize: TransferRingSize;
   readonly nowMs: () => number;
+  /** Calls `action` after a while. */
+  readonly later: (ms: number, action: () => void) => void;
+}
+
+/** A point that is cut while the host is held back. */
+export interface HeldCut {
+  /** What its moment is called. */
+  readonly createdMs: number;
+  /** Gets its number; undefined where the host was held back no more, and there is none. */
+  readonly answer: (point: number | undefined) => void;
 }
 
 /** Whoever wants to know. */
@@ -109,9 +123,10 @@ export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => 
 /** A point on its way. */
 interface Point {
   readonly number: number;
+  readonly askedMs: number;
   readonly createdMs: number;
   readonly cut: SourceCut;
-  readonly runs: Generator<PointRun, void, undefined>;
+  readonly parts: PointParts;
   /** Of the frame that is being filled. */
   items: PointRun[];
   data: Uint8Array[];
@@ -119,9 +134,7 @@ interface Point {
   frames: number;
   checksum: number;
   hasBegun: boolean;
-  hasAll: boolean;
   hasEnded: boolean;
-  isReading: boolean;
   /** The receiver has not all that it refers to: it is open there. */
   isLacking: boolean;
 }
@@ -133,8 +146,8 @@ const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
 export class Sender {
   readonly #parts: SenderParts;
   readonly #events: SenderEvents;
-  readonly #dataBlocks: number;
   readonly #copyShare = new CopyShare();
+  readonly #copyPace: CopyPace;
   #limits: SourceLimits = { aheadBytes: 0, partialsMax: 0, copyBytesMax: 0 };
   #send: SendPieces | undefined;
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
@@ -155,7 +168,6 @@ export class Sender {
   /** What is logged now is what the receiver gets. */
   #isReady = false;
   #isCutting = false;
-  #askedMs = 0;
   #point: Point | undefined;
   #lastPoint = 0;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
@@ -166,7 +178,10 @@ export class Sender {
   constructor(parts: SenderParts, events: SenderEvents) {
     this.#parts = parts;
     this.#events = events;
-    this.#dataBlocks = Math.max(1, Math.floor(POINT_READ_BYTES / this.#blockBytes));
+    const { nowMs, later, volume } = parts;
+    this.#copyPace = new CopyPace({ nowMs, later, hostRequests: () => volume.hostRequests }, () => {
+      this.pump();
+    });
   }
 
   get #blockBytes(): number {
@@ -226,6 +241,7 @@ export class Sender {
   #restart(isFull: boolean): void {
     this.#isReady = false;
     if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
+    this.#point?.parts.close();
     this.#point = undefined;
     this.#isCutting = false;
     const connection = this.#connections;
@@ -256,22 +272,52 @@ export class Sender {
     else this.#isReady = false;
   }
 
-  /** Has a point cut, unless one is under way. */
-  cut(): void {
+  /** Has a point cut, unless one is under way. What becomes of the connection meanwhile, `held` is not told. */
+  cut(held?: HeldCut): void {
     if (!this.#isReady || this.#isCutting || this.#point !== undefined || this.#send === undefined) return;
     this.#isCutting = true;
-    this.#askedMs = this.#parts.nowMs();
+    const askedMs = this.#parts.nowMs();
     const connection = this.#connections;
-    const copyBytes = this.#copyShare.bytes(this.#limits.copyBytesMax);
-    this.#parts.volume.cut(Math.max(1, Math.floor(copyBytes / this.#chunkBytes)), (cut) => {
+    this.#parts.volume.cut(this.#copyChunks, held !== undefined, (cut) => {
       if (!this.#isCutting) return;
       this.#isCutting = false;
-      this.#point = this.#newPoint(cut);
+      if (cut === undefined) {
+        held?.answer(undefined);
+        return;
+      }
+      this.#copyPace.copies(this.#copiedBytes(cut));
+      const point = this.#newPoint(cut, askedMs, held?.createdMs ?? askedMs);
+      this.#point = point;
       this.#cutEnd = cut.endTransfer;
       this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
-      if (connection === this.#connections) this.pump();
-      else this.#endPoint(false);
+      if (connection !== this.#connections) this.#endPoint(false);
+      else {
+        held?.answer(point.number);
+        this.pump();
+      }
     });
+  }
+
+  /** In bytes a second, for what is copied; null for no limit. */
+  limitCopying(bytesPerSecond: number | null): void {
+    this.#copyPace.limit(bytesPerSecond);
+  }
+
+  /** Milliseconds until something may be copied with a point: 0 where it may now. Points go on meanwhile. */
+  get copyWaitMs(): number {
+    return this.#copyPace.waitMs;
+  }
+
+  /** To be copied with a point that is cut now: one at least, where any may be. */
+  get #copyChunks(): number {
+    if (this.copyWaitMs > 0) return 0;
+    const { pointBytesMax } = this.#copyPace;
+    const bytes = Math.min(this.#copyShare.bytes(this.#limits.copyBytesMax), pointBytesMax);
+    return Math.max(1, Math.floor(bytes / this.#chunkBytes));
+  }
+
+  #copiedBytes({ copies }: SourceCut): number {
+    return copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
   }
 
   /** Of those from `first` to before `end` that are in the log here still. */
@@ -283,39 +329,28 @@ export class Sender {
     return charge;
   }
 
-  #newPoint(cut: SourceCut): Point {
+  #newPoint(cut: SourceCut, askedMs: number, createdMs: number): Point {
     this.#lastPoint = numberAfter(this.#lastPoint);
+    const { volume, geometry, chunkSectors } = this.#parts;
+    const whenRead = (): void => {
+      this.pump();
+    };
+    const options = { volume, geometry, chunkSectors, pace: this.#copyPace, whenRead };
     return {
       number: this.#lastPoint,
-      createdMs: this.#askedMs,
+      askedMs,
+      createdMs,
       cut,
-      runs: this.#runsOf(cut),
+      parts: new PointParts(options, cut, this.#since),
       items: [],
       data: [],
       dataBytes: 0,
       frames: 0,
       checksum: 0,
       hasBegun: false,
-      hasAll: false,
       hasEnded: false,
-      isReading: false,
       isLacking: false,
     };
-  }
-
-  /** All that the point consists of, what is copied with it last. */
-  *#runsOf({ half, copies }: SourceCut): Generator<PointRun, void, undefined> {
-    const { geometry, chunkSectors } = this.#parts;
-    yield* planPoint(half, this.#since, this.#dataBlocks);
-    for (const { first, count } of copies) {
-      const end = Math.min((first + count) * chunkSectors, geometry.volumeSectors);
-      const endBlock = Math.ceil(end / geometry.blockSectors);
-      for (let block = Math.floor((first * chunkSectors) / geometry.blockSectors); block < endBlock;) {
-        const blocks = Math.min(this.#dataBlocks, endBlock - block);
-        yield { kind: RUN_KIND.DATA, block, blocks, transfer: 0, place: 0 };
-        block += blocks;
-      }
-    }
   }
 
   /** Sends what there is and what was granted. */
@@ -346,12 +381,12 @@ export class Sender {
 
   #sendPoint(send: SendPieces, point: Point): void {
     if (!point.hasBegun) this.#begin(send, point);
-    while (!point.isReading && !point.hasEnded) {
+    while (!point.hasEnded) {
       const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
-      if (point.items.length > 0 && (isFull || point.hasAll)) {
+      if (point.items.length > 0 && (isFull || point.parts.isEmpty)) {
         if (!this.#sendItems(send, point)) return;
-      } else if (point.hasAll) this.#end(send, point);
-      else this.#take(point);
+      } else if (point.parts.isEmpty) this.#end(send, point);
+      else if (!this.#take(point)) return;
     }
   }
 
@@ -367,33 +402,15 @@ export class Sender {
     send(FRAME.POINT_BEGIN, payload);
   }
 
-  /** The next run of the point: what travels is read first. */
-  #take(point: Point): void {
-    const { value: run } = point.runs.next();
-    if (run === undefined) {
-      point.hasAll = true;
-      return;
-    }
-    if (run.kind === RUN_KIND.DATA) this.#read(point, run);
-    else point.items.push(run);
-  }
-
-  #read(point: Point, run: PointRun): void {
-    const { geometry, volume } = this.#parts;
-    point.isReading = true;
-    volume.read(run.block * geometry.blockSectors, runSectors(run, geometry), (result, bytes) => {
-      if (this.#point !== point) return;
-      if (result < 0) {
-        this.#read(point, run);
-        return;
-      }
-      point.isReading = false;
-      point.items.push(run);
-      point.data.push(bytes.slice());
-      point.dataBytes += bytes.length;
-      volume.hasRead(run.block, run.blocks);
-      this.pump();
-    });
+  /** The next part of the point; false where it is not read yet. */
+  #take(point: Point): boolean {
+    const part = point.parts.take();
+    if (part === undefined) return false;
+    point.items.push(part.run);
+    if (part.data === undefined) return true;
+    point.data.push(part.data);
+    point.dataBytes += part.data.length;
+    return true;
   }
 
   /** False where that much was not granted yet. */
@@ -464,11 +481,11 @@ export class Sender {
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
     }
-    const { cut, createdMs, isLacking } = this.#point;
+    const { cut, askedMs, createdMs, isLacking } = this.#point;
     const isClosed = cut.isClosed && !isLacking;
     this.#since = cut.endTransfer;
-    const copied = cut.copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
-    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - createdMs);
+    const copied = this.#copiedBytes(cut);
+    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
     this.#events.committed({ point: number, createdMs, isClosed });
@@ -478,6 +495,7 @@ export class Sender {
   #endPoint(isCommitted: boolean): void {
     const point = this.#point;
     if (point === undefined) return;
+    point.parts.close();
     this.#point = undefined;
     this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
   }

@@ -14,6 +14,7 @@ import {
 import { Sender, type SourceCut, type SourceVolume } from "../../src/replication/sender.ts";
 import { limitsFor } from "../../src/replication/source-limits.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import type { ChunkRun } from "../../src/targets/mirror/owed-chunks.ts";
 import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import { newDirtyBlocks } from "./point-model.ts";
 
@@ -32,21 +33,28 @@ class Bed {
   readonly sender: Sender;
   readonly #writer: TransferWriter;
   readonly #granted: Granted;
-  #cut: ((cut: SourceCut) => void) | undefined;
+  /** What the volume was asked to copy with each point, in chunks. */
+  readonly copyChunks: number[] = [];
+  nowMs = 0;
+  #cut: ((cut: SourceCut | undefined) => void) | undefined;
 
   constructor(granted = MUCH) {
     this.#granted = granted;
     const memory = new SharedArrayBuffer(transferRingBytes(RING));
     this.#writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
     const volume: SourceVolume = {
+      hostRequests: 0,
       restart: (_isFull, _partialsMax, ready) => {
         ready(1);
       },
       acknowledged: () => undefined,
-      cut: (_copyChunks, done) => {
+      cut: (copyChunks, _isHeld, done) => {
+        this.copyChunks.push(copyChunks);
         this.#cut = done;
       },
-      read: () => undefined,
+      read: (_sector, sectors, done) => {
+        done(0, new Uint8Array(sectors * 512));
+      },
       hasRead: () => undefined,
       endPoint: () => undefined,
       lacks: () => undefined,
@@ -54,7 +62,7 @@ class Bed {
     const ring = new TransferReader(memory, RING, INCARNATION);
     const parts = { volume, ring, incarnation: INCARNATION, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS };
     this.sender = new Sender(
-      { ...parts, ringSize: RING, nowMs: () => 0 },
+      { ...parts, ringSize: RING, nowMs: () => this.nowMs, later: () => undefined },
       { ready: () => undefined, committed: () => undefined },
     );
     const known = { lastTransfer: NO_TRANSFER, lastPoint: 0, logBytes: LOG_BYTES, generations: NO_GENERATIONS };
@@ -83,8 +91,9 @@ class Bed {
   }
 
   /** The volume has done what it was asked: all that is logged by now belongs to the point. */
-  cut(): void {
-    this.#cut?.({ half: newDirtyBlocks(GEOMETRY, 8), endTransfer: this.#writer.open, isClosed: true, copies: [] });
+  cut(copies: readonly ChunkRun[] = []): void {
+    const isClosed = copies.length === 0;
+    this.#cut?.({ half: newDirtyBlocks(GEOMETRY, 8), endTransfer: this.#writer.open, isClosed, copies });
   }
 
   commit(point: number): void {
@@ -136,6 +145,33 @@ test("a point is sent behind what belongs to it, and nothing that was not grante
   t.is(bed.transfers.length, 3);
   t.is(bed.count(FRAME.POINT_BEGIN), 2);
   t.is(bed.sent.at(-1)?.type, FRAME.POINT_END);
+});
+
+test("a limit holds copying up, and never points", (t) => {
+  const bed = new Bed();
+  // Two chunks in half a second.
+  bed.sender.limitCopying(2 * CHUNK_SECTORS * 512 * 2);
+  const copy = (count: number): void => {
+    bed.sender.cut();
+    bed.cut([{ first: 0, count }]);
+    bed.commit(2 * bed.count(FRAME.POINT_END));
+  };
+  copy(2);
+  copy(0);
+  t.is(bed.sender.copyWaitMs, 500);
+  bed.nowMs += 375;
+  copy(0);
+  bed.nowMs += 125;
+  copy(1);
+  bed.nowMs += 125;
+  copy(0);
+  bed.nowMs += 125;
+  bed.sender.limitCopying(1);
+  copy(1);
+  bed.sender.limitCopying(null);
+  copy(1);
+  t.deepEqual(bed.copyChunks.slice(1, -1), [2, 0, 0, 2, 0, 1]);
+  t.true((bed.copyChunks.at(-1) ?? 0) > 2);
 });
 
 test("a point that nobody has sent cannot be committed", (t) => {
