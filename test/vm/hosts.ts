@@ -1,4 +1,4 @@
-/** Two hosts for a mirror between them, in one guest: each has a network namespace and folders of its own. */
+/** Two hosts for a mirror between them, in one guest: each has a network namespace and folders of its own; mounts are the same for both. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -60,7 +60,7 @@ export class Host {
 
   #words(command: string): string {
     const environment = Object.entries(this.#environment).map(([name, value]) => `${name}="${value}"`);
-    return `ip netns exec ${this.name} env ${environment.join(" ")} sh -ec '${command}'`;
+    return `nsenter --net=/run/netns/${this.name} env ${environment.join(" ")} sh -ec '${command}'`;
   }
 
   /** Runs a shell command there. Throws with its output when it fails. */
@@ -78,7 +78,7 @@ export class Host {
 
   /** Resolves when its receiver listens. */
   async receive(): Promise<void> {
-    const child = spawn("ip", ["netns", "exec", this.name, `${BIN}/sluice`, "receive"], {
+    const child = spawn("nsenter", [`--net=/run/netns/${this.name}`, `${BIN}/sluice`, "receive"], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...this.#environment },
     });
