@@ -25,12 +25,14 @@ function describe(name: string, { point: { point, created }, isRolledBack }: Pro
 /** Throws EBUSY while it is in use, and what `demote` throws. */
 export async function demoteVolume(name: string, discardMine: boolean, json: boolean): Promise<void> {
   if (await isRunning(name)) await stopService(name, false, 0);
-  const { isRecorded } = await demote(name, discardMine);
+  const { isRecorded, hasAll } = await demote(name, discardMine);
   const isFollowing = await follow(name);
-  print(json, { isRecorded, isFollowing }, () => {
-    const copied = isRecorded ? "what its record tells of" : "all of it, as no record knows what was written here";
+  print(json, { isRecorded, hasAll, isFollowing }, () => {
+    const copied = isRecorded
+      ? "it may have writes that the other side does not have: they are at the places of its record"
+      : "no record knows what was written here: all of it is copied to here";
     const rest = isFollowing ? "" : '\nThe receiver is not running: "systemctl start sluice-receive"';
-    return `${name} is demoted: a source that connects sends ${copied}${rest}`;
+    return `${name} is demoted: ${hasAll ? "the other side has all that was written here" : copied}${rest}`;
   });
 }
 

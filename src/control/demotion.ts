@@ -7,7 +7,7 @@
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
-import { wentUnrecorded } from "../replication/generations.ts";
+import { NO_GENERATION, wentUnrecorded } from "../replication/generations.ts";
 import { freshGeneration, SourceStateFile, type SourceState } from "../replication/source-state.ts";
 import { examineNvramBacking } from "../targets/nvram-backing.ts";
 import { readConfig, type VolumeConfig } from "./config.ts";
@@ -27,6 +27,8 @@ const LOG_BYTES = 256 * 2 ** 20;
 export interface Demoted {
   /** The record knows all that was written here alone: no more than that is copied. */
   readonly isRecorded: boolean;
+  /** The other side has all that was written here. */
+  readonly hasAll: boolean;
 }
 
 /**
@@ -60,7 +62,7 @@ async function becomeTarget(config: VolumeConfig, spec: ReceivedSpec, isGivenUp:
   const base = { point, createdMs: Date.now() };
   const note = { role: "target", generations, incoming: null, incarnation, connection, base, record, isGivenUp };
   await writeNote(receiveStatePath(name), note as ReceiverNote);
-  return { isRecorded: record !== null };
+  return { isRecorded: record !== null, hasAll: record !== null && generations.bitmap === NO_GENERATION };
 }
 
 /** Of one that is a target already: it can be given up. */
@@ -70,7 +72,7 @@ async function staysTarget(name: string, isGivenUp: boolean): Promise<Demoted> {
   }
   const note = await readNote(receiveStatePath(name));
   await writeNote(receiveStatePath(name), { ...note, isGivenUp: true });
-  return { isRecorded: note.record !== null };
+  return { isRecorded: note.record !== null, hasAll: false };
 }
 
 /** The record that knows all that was written here without the other side; null where there is none. */

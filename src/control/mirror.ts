@@ -13,6 +13,7 @@ import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import type { Device } from "../ublk/device.ts";
+import { syncBlockDevice } from "../ublk/devices.ts";
 import { signalEvent } from "../ublk/event.ts";
 import type { MirrorConfig } from "./config.ts";
 import type { GroupEntry } from "./group-part.ts";
@@ -284,6 +285,8 @@ export class Mirror {
   /** Before the volume is stopped: what was written gets to the receiver, where it is in step and does not take long. */
   async sendRest(): Promise<void> {
     if (this.#link.state !== "in step") return;
+    // What is in the page cache of the device is written as well.
+    await syncBlockDevice(this.#device.id);
     const patience = new AbortController();
     const sent = this.cutPoint().catch((error: unknown) => {
       log("warning", `The receiver has not got the last of what was written: ${messageOf(error)}`);

@@ -27,9 +27,8 @@ import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { openTransport } from "./transport-config.ts";
 import { version } from "./version.ts";
 
-/** How long the locks of a receiver that was killed may live on: its own, and while the kernel clears up after it those of files. */
+/** How long the lock of a receiver that was killed may live on. */
 const LOCK_WAIT_MS = 2_000;
-const FILE_LOCK_WAIT_MS = 60_000;
 const LOCK_RETRY_MS = 50;
 /** Connections whose HELLO was not answered with a WELCOME. */
 const UNWELCOMED_MAX = 64;
@@ -115,7 +114,7 @@ export class Receive implements LinkOwner, AsyncDisposable {
     const { volumes, listen, transport } = this.#config;
     this.#held.use(await lockReceiver());
     for (const spec of volumes) {
-      const volume = this.#held.use(await ReceivedVolume.open(spec, FILE_LOCK_WAIT_MS));
+      const volume = this.#held.use(await ReceivedVolume.open(spec));
       this.#volumes.set(spec.name, volume);
     }
     const failures = [...this.#volumes.values()].flatMap(({ failure }) => failure ?? []);

@@ -28,6 +28,9 @@ import type { Promoted, ReceivedPointRow, ReceivedStatus } from "./receive-statu
 import { recordedRuns } from "./recorded-runs.ts";
 import { storeBytes } from "./store-size.ts";
 
+/** How long the locks of files may live on while the kernel clears up. */
+const LOCK_WAIT_MS = 60_000;
+
 /** A source that is connected, or wants to be, as its volume sees it. */
 export interface SourceLink {
   /** Which host it is, where the transport knows that. */
@@ -73,17 +76,17 @@ export class ReceivedVolume implements AsyncDisposable {
   }
 
   /** Opens its files, and goes on where its log ends. One that cannot be opened has failed, and is there to say so. */
-  static async open(spec: ReceivedSpec, lockWaitMs: number): Promise<ReceivedVolume> {
+  static async open(spec: ReceivedSpec): Promise<ReceivedVolume> {
     const volume = new ReceivedVolume(spec);
-    await volume.#begin(lockWaitMs);
+    await volume.#begin();
     return volume;
   }
 
-  async #begin(lockWaitMs: number): Promise<void> {
+  async #begin(): Promise<void> {
     try {
       const role = await roleOf(this.name);
       this.#note = { ...(await readNote(receiveStatePath(this.name))), role };
-      if (role !== "source") await this.#open(this.#note, lockWaitMs);
+      if (role !== "source") await this.#open(this.#note);
       if (role === "promoting") await this.#becomeSource(this.#note);
     } catch (error) {
       this.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
@@ -98,9 +101,9 @@ export class ReceivedVolume implements AsyncDisposable {
     this.#files = undefined;
   }
 
-  async #open({ base, generations }: ReceiverNote, lockWaitMs: number): Promise<void> {
+  async #open({ base, generations }: ReceiverNote): Promise<void> {
     const { name, keep, blockBytes } = this.#spec;
-    const { image, store, log: logFile } = (this.#files = await openReceivedFiles(this.#spec, lockWaitMs));
+    const { image, store, log: logFile } = (this.#files = await openReceivedFiles(this.#spec, LOCK_WAIT_MS));
     const data = {
       ...ownerOf(name),
       volumeBytes: image.limits.sizeBytes,
@@ -279,6 +282,9 @@ export class ReceivedVolume implements AsyncDisposable {
     const { lastClosed, rollBackTo } = await thread.finish();
     const { lastGeneration } = await thread.state();
     await this.#close();
+    // The ring that had the files may hold on to them a little longer: whoever starts the volume finds them free.
+    const freed = await openReceivedFiles(this.#spec, LOCK_WAIT_MS);
+    await freed[Symbol.asyncDispose]();
     const { incarnation } = note;
     const generations = generationsOf(note, lastGeneration);
     const rollBack = rollBackTo === null ? null : { point: lastClosed.point, epoch: rollBackTo };
@@ -297,7 +303,7 @@ export class ReceivedVolume implements AsyncDisposable {
     return this.#inTurn(async () => {
       await this.#close();
       this.#failure = undefined;
-      await this.#begin(0);
+      await this.#begin();
       this.#checkFailure();
     });
   }

@@ -3,7 +3,8 @@
  *
  * Invariants. What the generations must tell is durable before what it is for (generations.ts): before the first point of a
  * connection, and before a write is answered that the receiver may never get. The volume waits for the receiver only from when
- * what it logs is what the receiver gets, until it is known durably that this side goes on alone.
+ * what it logs is what the receiver gets, until it is known durably that this side goes on alone. Where it is stopped, and the receiver
+ * has all that was written, this side has not gone on alone.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
@@ -140,10 +141,14 @@ export class MirrorLink {
     };
   }
 
-  #show(fault: LinkStatus["fault"]): void {
+  /** Nothing is to be copied, and the receiver shows the last point. */
+  get #isInStep(): boolean {
     const { isLogging, toCopy } = this.#numbers;
-    const isInStep = this.#lastPoint?.isClosed === true && isLogging && toCopy === 0;
-    const connected = isInStep ? "in step" : "copying";
+    return this.#lastPoint?.isClosed === true && isLogging && toCopy === 0;
+  }
+
+  #show(fault: LinkStatus["fault"]): void {
+    const connected = this.#isInStep ? "in step" : "copying";
     const state = this.#isPaused ? "paused" : this.#isConnected ? connected : "connecting";
     if (state === this.#shown && fault?.text === this.#fault?.text) return;
     if (state !== this.#shown) this.#sinceMs = Date.now();
@@ -326,6 +331,7 @@ export class MirrorLink {
   /** The connection is gone: the volume goes on alone, and it is known durably before it does. */
   async #ended(): Promise<void> {
     const wasConnected = this.#isConnected;
+    const hasAll = this.#isInStep && this.#numbers.written === 0 && !this.#sender.isBusy;
     this.#connection = undefined;
     this.#isConnected = false;
     if (!wasConnected) return;
@@ -333,7 +339,8 @@ export class MirrorLink {
     const lost = new UblkError("ELINK", "the connection to the receiver was lost");
     this.#rejectWaiting(lost);
     this.#show(this.#fault);
-    await this.#goAlone();
+    // Nothing is written any more where it is stopped.
+    if (!this.#isStopped || !hasAll) await this.#goAlone();
   }
 
   async #goAlone(): Promise<void> {

@@ -330,8 +330,8 @@ test.serial(
   "who has nothing to say but that he lives is not waited for, and those who were not welcomed are not more than 64",
   async (t) => {
     const { config } = await place(t);
-    await using receive = await Receive.start({ ...config, silenceMs: 300 });
-    const silent = await Promise.all(Array.from({ length: 64 }, () => FakeSource.connect(receive.address, 300)));
+    await using receive = await Receive.start({ ...config, silenceMs: 3000 });
+    const silent = await Promise.all(Array.from({ length: 64 }, () => FakeSource.connect(receive.address, 3000)));
     const one = await FakeSource.connect(receive.address);
     const first = await Promise.race([
       one.ended.promise.then(() => "one"),

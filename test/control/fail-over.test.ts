@@ -1,0 +1,220 @@
+/**
+ * A volume that changes sides, in this process: files of its own, a socket of this machine, and the other side by hand. Needs
+ * io_uring: a kernel or a sandbox that refuses it makes these fail with ERING, which says so.
+ */
+import { access, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { demote } from "../../src/control/demotion.ts";
+import { refuseTarget, roleOf } from "../../src/control/mirror-role.ts";
+import { mirrorStatePath, receiveStatePath } from "../../src/control/paths.ts";
+import { readReceiveConfig, type ReceivedSpec } from "../../src/control/receive-config.ts";
+import { initReceived } from "../../src/control/receive-files.ts";
+import { readNote } from "../../src/control/receive-state.ts";
+import { Receive } from "../../src/control/receive.ts";
+import { placeOf, readHeader } from "../../src/nvram/nvram-file.ts";
+import { FRAME } from "../../src/replication/frame.ts";
+import { created, wentAlone } from "../../src/replication/generations.ts";
+import { encodeHello } from "../../src/replication/handshake.ts";
+import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
+import { decodeItems } from "../../src/replication/point-items.ts";
+import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { SourceStateFile } from "../../src/replication/source-state.ts";
+import { SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
+import { ByteFile } from "../../src/targets/byte-file.ts";
+import { RecordLines } from "../../src/nvram/record-lines.ts";
+import { BLOCK_BYTES, FakeSource, helloOf } from "./fake-source.ts";
+
+const MIB = 2 ** 20;
+const VOLUME_BYTES = 4 * MIB;
+const A = "00000000000000aa";
+const B = "00000000000000bb";
+const MOMENT = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+/** A volume that a receiver keeps, and its own configuration. Environment variables belong to the process: tests here are serial. */
+async function place(t: ExecutionContext, volumeToml?: string): Promise<{ spec: ReceivedSpec; nvram: string }> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-fail-over-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  process.env["SLUICE_CONFIG_DIR"] = folder;
+  process.env["SLUICE_RUNTIME_DIR"] = `${folder}/run`;
+  process.env["SLUICE_STATE_DIR"] = `${folder}/state`;
+  process.env["SLUICE_LOG"] = "error";
+  const files = `path = "${folder}/image"\nstore = "${folder}/store"\nlog = "${folder}/log"`;
+  await writeFile(`${folder}/receive.toml`, `transport = "clear"\n[[volume]]\nname = "v"\n${files}\n`);
+  const nvram = `${folder}/nvram`;
+  const own = `path = "${folder}/image"\n[snapshots]\nstore = "${folder}/store"\n[record]\nnvram = "${nvram}"\n`;
+  const mirror = '[mirror]\nto = "127.0.0.1:1"\ntransport = "clear"\n';
+  await writeFile(`${folder}/v.toml`, volumeToml ?? own + mirror);
+  const [spec] = (await readReceiveConfig()).volumes;
+  if (spec === undefined) throw new Error("no volume");
+  await initReceived(spec, { imageBytes: VOLUME_BYTES, storeBytes: 64 * MIB, logBytes: 33 * MIB });
+  return { spec, nvram };
+}
+
+async function started(): Promise<Receive> {
+  return Receive.start({ ...(await readReceiveConfig()), listen: { host: "127.0.0.1", port: 0 } });
+}
+
+async function blockOf({ path }: ReceivedSpec, block: number): Promise<number> {
+  const bytes = (await readFile(path)).subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+  return bytes.every((byte) => byte === bytes[0]) ? (bytes[0] ?? -1) : -1;
+}
+
+/** A source of generation A that has sent a closed point, and a write behind it that is in the receiver's log. */
+async function mirrored(receive: Receive): Promise<FakeSource> {
+  const source = await FakeSource.connect(receive.address);
+  await source.welcomed(helloOf("v", VOLUME_BYTES));
+  source.write(1, 1, 3, 0x11);
+  await source.point(2, { incarnation: 1, counter: 1 }, [{ block: 3, transfer: 1 }], MOMENT);
+  source.write(1, 2, 3, 0x22);
+  source.write(1, 3, 9, 0x33);
+  const last = async (): Promise<number> => (await receive.status()).volumes[0]?.lastTransfer?.counter ?? 0;
+  while ((await last()) < 3);
+  return source;
+}
+
+async function gone(source: FakeSource, receive: Receive): Promise<void> {
+  source.close();
+  await source.ended.promise;
+  while ((await receive.status()).volumes[0]?.state === "connected");
+}
+
+test.serial(
+  "what is promoted has all that was logged behind the last point, and follows nobody any more",
+  async (t) => {
+    const { spec, nvram } = await place(t);
+    await t.throwsAsync(refuseTarget("v"), { code: "EMIRROR", message: /written elsewhere/ });
+    await using receive = await started();
+    const source = await mirrored(receive);
+    await t.throwsAsync(receive.known("v").promote(false), { code: "EBUSY", message: /is connected/ });
+    await gone(source, receive);
+    const { point, isRolledBack } = await receive.known("v").promote(false);
+    t.is(point.point, 3);
+    t.false(isRolledBack);
+    t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 9)], [0x22, 0x33]);
+    t.is(await roleOf("v"), "source");
+    await refuseTarget("v");
+    const { state } = await SourceStateFile.open(mirrorStatePath("v"));
+    t.is(state.generations.current, A);
+    await using handle = await open(nvram, "r");
+    const file = new ByteFile(handle.fd);
+    const { salt } = placeOf(file, readHeader(file));
+    t.is(state.record, salt, "its record knows all from now on");
+    await SourceStateFile.begin(mirrorStatePath("v"), salt);
+    const { generations, incarnation } = (await SourceStateFile.open(mirrorStatePath("v"))).state;
+    t.is(generations.bitmap, A);
+    t.true(incarnation > 1, "no transfer has the name of one of the other side");
+
+    const back = await FakeSource.connect(receive.address);
+    const same = helloOf("v", VOLUME_BYTES, { connection: 2 });
+    t.is((await back.refused(encodeHello(same))).code, "EPROMOTED");
+    const split = await FakeSource.connect(receive.address);
+    const alone = { ...same, connection: 3, generations: wentAlone(created(A), B) };
+    t.is((await split.refused(encodeHello(alone))).code, "ESPLIT");
+    await t.throwsAsync(receive.known("v").promote(false), { code: "EMIRROR", message: /written here already/ });
+  },
+);
+
+test.serial("nothing is promoted that has no point, or has other files in its own configuration", async (t) => {
+  await place(t);
+  {
+    await using receive = await started();
+    await t.throwsAsync(receive.known("v").promote(true), { code: "ENOPOINT" });
+  }
+  await place(t, 'path = "/elsewhere"\n');
+  await using receive = await started();
+  await gone(await mirrored(receive), receive);
+  await t.throwsAsync(receive.known("v").promote(true), { code: "EMIRROR", message: /v\.toml: path: wanted/ });
+  t.is(await roleOf("v"), "target");
+});
+
+test.serial("what dies while it is promoted is promoted by the next start of the receiver", async (t) => {
+  const { spec, nvram } = await place(t);
+  {
+    await using receive = await started();
+    await gone(await mirrored(receive), receive);
+    // Its record cannot be made.
+    await mkdir(nvram);
+    await t.throwsAsync(receive.known("v").promote(false));
+    t.is(await roleOf("v"), "promoting");
+    await t.throwsAsync(refuseTarget("v"), { code: "EMIRROR" });
+    await rm(nvram, { recursive: true });
+  }
+  await using receive = await started();
+  t.is((await receive.status()).volumes[0]?.state, "promoted");
+  t.is(await blockOf(spec, 9), 0x33);
+  await access(mirrorStatePath("v"));
+});
+
+test.serial("what is demoted asks its new source for all that its record tells of, until a closed point", async (t) => {
+  const { spec, nvram } = await place(t);
+  const receive = await started();
+  await gone(await mirrored(receive), receive);
+  await receive.known("v").promote(false);
+  await t.throwsAsync(demote("other", false), { message: /other\.toml does not exist/ });
+
+  // It has written alone since: in the first chunk of its record, and in the third.
+  await using handle = await open(nvram, "r+");
+  const file = new ByteFile(handle.fd);
+  const { salt, chunks, chunkBytes, offset, lengthBytes } = placeOf(file, readHeader(file));
+  const lines = new RecordLines(file.read(offset, lengthBytes), chunks, salt);
+  for (const chunk of [0, 2]) lines.seal(lines.set(chunk, true));
+  file.write(offset, lines.bytes);
+  await SourceStateFile.begin(mirrorStatePath("v"), salt);
+  const mine = (await SourceStateFile.open(mirrorStatePath("v"))).state.generations;
+
+  t.deepEqual(await demote("v", false), { isRecorded: true, hasAll: false });
+  await t.throwsAsync(refuseTarget("v"), { code: "EMIRROR" });
+  await t.throwsAsync(demote("v", false), { code: "EMIRROR", message: /mirrored to here already/ });
+  await receive.known("v").follow();
+  const { lastClosed, state } = (await receive.status()).volumes[0] ?? {};
+  t.is(state, "waiting");
+  const base = lastClosed?.point ?? 0;
+  t.true(base > 3);
+
+  const theirs = wentAlone(created(A), B);
+  const hello = helloOf("v", VOLUME_BYTES, { incarnation: 7, generations: theirs });
+  const first = await FakeSource.connect(receive.address);
+  t.is((await first.refused(encodeHello(hello))).code, "ESPLIT");
+  t.deepEqual(await demote("v", true), { isRecorded: true, hasAll: false });
+  await receive.known("v").follow();
+  const source = await FakeSource.connect(receive.address);
+  const welcome = await source.welcomed({ ...hello, connection: 2 });
+  t.is(welcome.wants, "recorded");
+  t.deepEqual(welcome.generations, mine);
+  const lost = welcome.lastPoint + 2;
+  const begin = new Uint8Array(POINT_BEGIN_BYTES);
+  encodePointBegin(begin, { point: lost, cut: NO_TRANSFER, createdMs: MOMENT, isClosed: true, next: 1, log: 1 });
+  source.send(FRAME.POINT_BEGIN, begin);
+  const geometry = { volumeSectors: VOLUME_BYTES / SECTOR_BYTES, blockSectors: BLOCK_BYTES / SECTOR_BYTES };
+  const { runs } = decodeItems(await source.next(FRAME.NAK), geometry);
+  const blocks = chunkBytes / BLOCK_BYTES;
+  t.deepEqual(
+    runs.map((run) => [run.block, run.blocks]),
+    [
+      [0, blocks],
+      [2 * blocks, blocks],
+    ],
+  );
+  await gone(source, receive);
+
+  // What was asked for and did not come is asked for again; with the first closed point there is nothing more to ask for.
+  const again = await FakeSource.connect(receive.address);
+  await again.welcomed({ ...hello, connection: 3 });
+  again.write(7, 1, 5, 0x55);
+  await again.point(lost + 2, { incarnation: 7, counter: 1 }, [{ block: 5, transfer: 1 }], MOMENT);
+  t.is((await receive.status()).volumes[0]?.lastClosed?.point, base);
+  again.write(7, 2, 6, 0x66);
+  await again.point(lost + 4, { incarnation: 7, counter: 2 }, [{ block: 6, transfer: 2 }], MOMENT);
+  await gone(again, receive);
+  const last = await FakeSource.connect(receive.address);
+  await last.welcomed({ ...hello, connection: 4 });
+  const { record, isGivenUp, generations } = await readNote(receiveStatePath("v"));
+  t.is(record, null);
+  t.false(isGivenUp);
+  t.is(generations.current, B);
+  await gone(last, receive);
+  await receive[Symbol.asyncDispose]();
+  t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 5), await blockOf(spec, 6)], [0x22, 0x55, 0x66]);
+});
