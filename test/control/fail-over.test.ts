@@ -149,7 +149,7 @@ test.serial("what dies while it is promoted is promoted by the next start of the
 
 test.serial("what is demoted asks its new source for all that its record tells of, until a closed point", async (t) => {
   const { spec, nvram } = await place(t);
-  const receive = await started();
+  await using receive = await started();
   await gone(await mirrored(receive), receive);
   await receive.known("v").promote(false);
   await t.throwsAsync(demote("other", false), { message: /other\.toml does not exist/ });
@@ -171,7 +171,7 @@ test.serial("what is demoted asks its new source for all that its record tells o
   const { lastClosed, state } = (await receive.status()).volumes[0] ?? {};
   t.is(state, "waiting");
   const base = lastClosed?.point ?? 0;
-  t.true(base > 3);
+  t.true(base > 2, "points that the store has keep their numbers");
 
   const theirs = wentAlone(created(A), B);
   const hello = helloOf("v", VOLUME_BYTES, { incarnation: 7, generations: theirs });
@@ -207,6 +207,7 @@ test.serial("what is demoted asks its new source for all that its record tells o
   t.is((await receive.status()).volumes[0]?.lastClosed?.point, base);
   again.write(7, 2, 6, 0x66);
   await again.point(lost + 4, { incarnation: 7, counter: 2 }, [{ block: 6, transfer: 2 }], MOMENT);
+  while ((await blockOf(spec, 6)) !== 0x66);
   await gone(again, receive);
   const last = await FakeSource.connect(receive.address);
   await last.welcomed({ ...hello, connection: 4 });
@@ -214,7 +215,5 @@ test.serial("what is demoted asks its new source for all that its record tells o
   t.is(record, null);
   t.false(isGivenUp);
   t.is(generations.current, B);
-  await gone(last, receive);
-  await receive[Symbol.asyncDispose]();
   t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 5), await blockOf(spec, 6)], [0x22, 0x55, 0x66]);
 });
