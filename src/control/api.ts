@@ -45,6 +45,7 @@ import type { Server } from "node:http";
 import * as z from "zod";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { isRecordSize } from "../targets/record-size.ts";
+import type { VerificationStatus } from "../replication/verification.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { MirrorStatus } from "./mirror-status.ts";
@@ -108,6 +109,7 @@ export interface ControlledMirror {
   pause(): void;
   resume(): void;
   cutPoint(): Promise<CommittedPoint>;
+  verify(isRepairing: boolean): Promise<AsyncIterable<VerificationStatus>>;
   setMode(mode: MirrorMode): void;
   setPolicy(policy: MirrorPolicy): void;
 }
@@ -164,6 +166,7 @@ const beginBody = z.strictObject({
     .default(null),
 });
 const dropBody = z.strictObject({ stream: z.string().optional() });
+const verifyBody = z.strictObject({ isRepairing: z.boolean().default(false) });
 const modeBody = z.strictObject({
   mode: z.enum(MIRROR_MODES).optional(),
   policy: z.enum(MIRROR_POLICIES).optional(),
@@ -305,6 +308,13 @@ const ROUTES: Routes<ControlledVolume> = {
     },
   },
   "/v1/mirror/cp": { POST: async (_body, { mirror }) => json(await mirror.cutPoint()) },
+  // A line of JSON each time; who asked ends it by going away.
+  "/v1/mirror/verify": {
+    POST: async (body, { mirror }) => {
+      const progress = await mirror.verify(checked(verifyBody, body).isRepairing);
+      return { type: "application/x-ndjson", stream: linesOf(progress) };
+    },
+  },
   "/v1/mirror/mode": {
     POST: (body, { mirror }) => {
       const { mode, policy } = checked(modeBody, body);
@@ -323,6 +333,10 @@ const ROUTES: Routes<ControlledVolume> = {
     POST: async (body, volume) => json({ sizeBytes: await volume.resize(checked(resizeBody, body).sizeBytes) }),
   },
 };
+
+async function* linesOf(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
+  for await (const value of values) yield new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+}
 
 /** Listens at `path`, which must be nobody else's. */
 export async function serveApi(path: string, volume: ControlledVolume): Promise<Server> {

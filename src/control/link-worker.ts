@@ -24,13 +24,18 @@ export interface LinkWorkerData {
 
 /** What the owner tells it. */
 export type LinkCommand =
-  { readonly type: "pause" | "resume" | "stop" } | { readonly type: "cut"; readonly id: number };
+  | { readonly type: "pause" | "resume" | "stop" | "end verification" }
+  | { readonly type: "cut"; readonly id: number }
+  | { readonly type: "verify"; readonly id: number; readonly isRepairing: boolean };
 
 /** What it tells the owner. */
 export type LinkNews =
   | { readonly type: "status"; readonly status: LinkStatus }
   | { readonly type: "cut"; readonly id: number; readonly point: CommittedPoint }
-  | { readonly type: "not cut"; readonly id: number; readonly code: string; readonly message: string };
+  /** A comparison of all the volume has begun, and is told of by this number. */
+  | { readonly type: "verifying"; readonly id: number; readonly number: number }
+  /** What was asked with this number is not done. */
+  | { readonly type: "not done"; readonly id: number; readonly code: string; readonly message: string };
 
 /** So often the numbers are told. */
 const STATUS_MS = 500;
@@ -60,8 +65,20 @@ async function cut(id: number): Promise<void> {
   try {
     tell({ type: "cut", id, point: await link.cutPoint() });
   } catch (error) {
-    tell({ type: "not cut", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
+    tellNot(id, error);
   }
+}
+
+function verify(id: number, isRepairing: boolean): void {
+  try {
+    tell({ type: "verifying", id, number: link.verify(isRepairing) });
+  } catch (error) {
+    tellNot(id, error);
+  }
+}
+
+function tellNot(id: number, error: unknown): void {
+  tell({ type: "not done", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
 }
 
 owner.on("message", (command: LinkCommand) => {
@@ -77,6 +94,12 @@ owner.on("message", (command: LinkCommand) => {
       break;
     case "cut":
       void cut(command.id);
+      break;
+    case "verify":
+      verify(command.id, command.isRepairing);
+      break;
+    case "end verification":
+      link.endVerification();
       break;
   }
 });

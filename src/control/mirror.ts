@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { LinkStatus } from "../replication/link.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
+import type { VerificationStatus } from "../replication/verification.ts";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
 import type { LinkAttachment } from "../targets/mirror/mirror-server.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
@@ -26,6 +27,9 @@ const LINK_WORKER = new URL(import.meta.url.endsWith(".ts") ? "./link-worker.ts"
 /** A thread that has died is started again after so long, and longer each time until it has told how it stands. */
 const RESTART_MS = { first: 1000, most: 30_000 } as const;
 
+/** So often it is told how a verification stands. */
+const VERIFICATION_MS = 250;
+
 /** A stop waits so long for the last point. */
 const REST_MS = 10_000;
 
@@ -38,6 +42,8 @@ const UNKNOWN: LinkStatus = {
   connections: 0,
   sentBytes: { transfers: 0, points: 0 },
   points: { closed: 0, open: 0 },
+  compared: { copied: { comparedBytes: 0, equalBytes: 0 }, verified: { comparedBytes: 0, differentBytes: 0 } },
+  verification: null,
 };
 
 export class Mirror {
@@ -52,8 +58,10 @@ export class Mirror {
   #restartMs: number = RESTART_MS.first;
   #restart: NodeJS.Timeout | undefined;
   #link: LinkStatus = UNKNOWN;
-  #lastCut = 0;
+  #lastAsked = 0;
+  /** By number: what the thread was asked, and has not answered. */
   readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
+  readonly #verifications = new Map<number, PromiseWithResolvers<number>>();
 
   constructor(name: string, config: MirrorConfig, memory: MirrorMemory, device: Device) {
     this.#name = name;
@@ -67,7 +75,7 @@ export class Mirror {
 
   /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
   async start(): Promise<void> {
-    const { to: address, silenceMs, intervalMs, transport, receiver } = this.#config;
+    const { to: address, silenceMs, intervalMs, isComparing, transport, receiver } = this.#config;
     const toVolume = new MessageChannel();
     const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
     await this.#device.order(attachment, [toVolume.port1]);
@@ -75,7 +83,7 @@ export class Mirror {
       memory: this.#memory,
       port: toVolume.port2,
       statePath: mirrorStatePath(this.#name),
-      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs },
+      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs, isComparing },
       transport,
       receiver,
       isPaused: this.#isPaused,
@@ -97,8 +105,10 @@ export class Mirror {
 
   #exited(): void {
     this.#worker = undefined;
-    for (const answer of this.#cuts.values()) answer.reject(new UblkError("ELINK", "the link of the mirror has ended"));
+    const asked = [...this.#cuts.values(), ...this.#verifications.values()];
+    for (const answer of asked) answer.reject(new UblkError("ELINK", "the link of the mirror has ended"));
     this.#cuts.clear();
+    this.#verifications.clear();
     if (this.#isStopped) return;
     // Nobody tells that what is written now is missing at the receiver: the state says so already, since the link was not in step.
     this.#restart = setTimeout(() => {
@@ -113,12 +123,15 @@ export class Mirror {
     if (news.type === "status") {
       this.#restartMs = RESTART_MS.first;
       this.#tellChange(news.status);
-    } else {
-      const answer = this.#cuts.get(news.id);
-      this.#cuts.delete(news.id);
-      if (news.type === "cut") answer?.resolve(news.point);
-      else answer?.reject(new UblkError(news.code, news.message));
+      return;
     }
+    const cut = this.#cuts.get(news.id);
+    const verification = this.#verifications.get(news.id);
+    this.#cuts.delete(news.id);
+    this.#verifications.delete(news.id);
+    if (news.type === "cut") cut?.resolve(news.point);
+    else if (news.type === "verifying") verification?.resolve(news.number);
+    else (cut ?? verification)?.reject(new UblkError(news.code, news.message));
   }
 
   #tellChange(status: LinkStatus): void {
@@ -172,12 +185,45 @@ export class Mirror {
 
   /** Resolves with a point that shows all that was written before, once the receiver has it. Throws ELINK. */
   async cutPoint(): Promise<CommittedPoint> {
-    if (this.#worker === undefined) throw new UblkError("ELINK", "the link of the mirror is being started: try again");
-    const id = ++this.#lastCut;
+    const id = this.#newNumber();
     const answer = Promise.withResolvers<CommittedPoint>();
     this.#cuts.set(id, answer);
     this.#command({ type: "cut", id });
     return answer.promise;
+  }
+
+  #newNumber(): number {
+    if (this.#worker === undefined) throw new UblkError("ELINK", "the link of the mirror is being started: try again");
+    return ++this.#lastAsked;
+  }
+
+  /**
+   * Compares all of the volume with what the receiver has, and copies what differs, if that is wanted. Resolves when it has begun,
+   * with how it stands from then on, to its end; it ends as well when nobody wants to hear any more. Throws ELINK, EBUSY.
+   */
+  async verify(isRepairing: boolean): Promise<AsyncIterable<VerificationStatus>> {
+    const id = this.#newNumber();
+    const answer = Promise.withResolvers<number>();
+    this.#verifications.set(id, answer);
+    this.#command({ type: "verify", id, isRepairing });
+    const worker = this.#worker;
+    return this.#verification(await answer.promise, worker);
+  }
+
+  async *#verification(number: number, worker: Worker | undefined): AsyncGenerator<VerificationStatus> {
+    try {
+      for (let state = "comparing"; state !== "done";) {
+        await sleep(VERIFICATION_MS);
+        if (this.#worker !== worker) throw new UblkError("ELINK", "the link of the mirror has ended");
+        const { verification } = this.#link;
+        if (verification?.number !== number) continue;
+        yield verification;
+        state = verification.state;
+      }
+    } finally {
+      if (this.#worker === worker && this.#link.verification?.state !== "done")
+        this.#command({ type: "end verification" });
+    }
   }
 
   /** Before the volume is stopped: what was written gets to the receiver, where it is in step and does not take long. */

@@ -15,11 +15,12 @@ import { FRAME, type FrameType } from "./frame.ts";
 import { inStep, met, offered, wentAlone } from "./generations.ts";
 import { decodeWelcome, encodeHello, reasonOf, type Welcome } from "./handshake.ts";
 import { decodeReason } from "./messages.ts";
-import { Sender, type CommittedPoint } from "./sender.ts";
+import { Sender, type CommittedPoint, type CompareCounts } from "./sender.ts";
 import type { SharedVolume } from "./shared-volume.ts";
 import { freshGeneration, type SourceStateFile } from "./source-state.ts";
 import { NO_TRANSFER } from "./transfer-id.ts";
 import type { Address, Transport } from "./transport.ts";
+import type { VerificationStatus } from "./verification.ts";
 
 export interface LinkOptions {
   readonly volume: string;
@@ -30,6 +31,8 @@ export interface LinkOptions {
   readonly silenceMs: number;
   /** Between two points, where something was written. */
   readonly intervalMs: number;
+  /** What is to be copied is compared first, and sent only where the receiver has it otherwise. */
+  readonly isComparing: boolean;
 }
 
 export const LINK_STATES = ["paused", "connecting", "copying", "in step"] as const;
@@ -49,6 +52,9 @@ export interface LinkStatus {
   /** Payload bytes. */
   readonly sentBytes: { readonly transfers: number; readonly points: number };
   readonly points: { readonly closed: number; readonly open: number };
+  readonly compared: CompareCounts;
+  /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
+  readonly verification: VerificationStatus | null;
 }
 
 interface EarlyFrame {
@@ -97,9 +103,10 @@ export class MirrorLink {
     const { incarnation } = state.state;
     this.#ring = new TransferReader(memory.ring, memory.ringSize, incarnation);
     const { geometry, ringSize } = memory;
+    const { isComparing } = options;
     const { chunkSectors } = geometry;
     this.#sender = new Sender(
-      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, nowMs: Date.now },
+      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, isComparing, nowMs: Date.now },
       {
         ready: () => {
           this.#ready();
@@ -128,6 +135,8 @@ export class MirrorLink {
       connections: this.#connections,
       sentBytes: { ...this.#sentBytes },
       points: { ...this.#points },
+      compared: this.#sender.compareCounts,
+      verification: this.#sender.verification ?? null,
     };
   }
 
@@ -320,14 +329,30 @@ export class MirrorLink {
 
   /** Resolves with the next point that shows all that is written by now. Rejects where there is no connection. */
   async cutPoint(): Promise<CommittedPoint> {
-    if (!this.#isConnected) {
-      const why = this.#fault === null ? "" : `: ${this.#fault.text}`;
-      throw new UblkError("ELINK", `there is no connection to the receiver${why}`);
-    }
+    this.#demandConnection();
     const answer = Promise.withResolvers<CommittedPoint>();
     this.#waiting.push({ point: this.#sender.nextPoint, answer });
     this.#sender.cut();
     return answer.promise;
+  }
+
+  /**
+   * Begins to compare all of the volume with what the receiver has, and to copy what differs, if that is wanted; goes on over
+   * connections. Gives its number, by which the status tells of it. Throws ELINK, EBUSY.
+   */
+  verify(isRepairing: boolean): number {
+    this.#demandConnection();
+    return this.#sender.verify(isRepairing);
+  }
+
+  endVerification(): void {
+    this.#sender.endVerification();
+  }
+
+  #demandConnection(): void {
+    if (this.#isConnected) return;
+    const why = this.#fault === null ? "" : `: ${this.#fault.text}`;
+    throw new UblkError("ELINK", `there is no connection to the receiver${why}`);
   }
 
   pause(): void {

@@ -19,6 +19,7 @@ import { ApplyGate } from "./apply-gate.ts";
 import { FoundLog } from "./found-log.ts";
 import { PAYLOAD_MAX } from "./frame.ts";
 import type { Generation } from "./generations.ts";
+import { COMPARE_READS, ImageComparer } from "./image-comparer.ts";
 import { KeptPoints } from "./kept-points.ts";
 import { recordBytes } from "./log-record.ts";
 import { recoverLog } from "./log-recovery.ts";
@@ -51,7 +52,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const callbacks: (() => void)[] = [];
   const context: TargetContext = {
     limits: limitsOf(volumeBytes),
-    depth: APPLY_WRITES,
+    depth: APPLY_WRITES + COMPARE_READS,
     ring,
     useFile: (fd) => files.push(fd) - 1,
     afterBatch: (callback) => void callbacks.push(callback),
@@ -78,6 +79,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const { index } = found;
   const recordBytesMax = Math.min(logGeometry.windowBytes, recordBytes(PAYLOAD_MAX, logGeometry.sectorBytes));
   const applier = new PointApplier({ log, recordBytesMax, index, image: gate, firstSlot: 0, geometry }, ring);
+  const comparer = new ImageComparer(gate, APPLY_WRITES, geometry, ring);
 
   const shown = new Shown(found.points, state.lastClosed);
   const kept = new KeptPoints(
@@ -101,6 +103,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       logGeometry,
       index,
       applier,
+      comparer,
       geometry,
       image: {
         keep: (point, done) => {

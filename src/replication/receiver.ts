@@ -5,7 +5,8 @@
  * Invariants. R6: what the receiver shows is the last closed point, or is on its way to it with all that it needs in the log:
  * a point is committed by one record, and before anything of it is written to the image, what the image was is kept. What is
  * acknowledged is what the log has: in memory, durably. No frame is believed to be the next one, or to refer to what is there,
- * without having been looked at. Bounded: what is granted has room in the log, and is granted once.
+ * without having been looked at. Bounded: what is granted has room in the log, and is granted once. What the source wants compared
+ * is compared with the image when all points are in it that were committed, and no other one is committed until it is answered.
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
@@ -13,6 +14,7 @@ import { decodeTransfer, SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { encodePointRecord, type PointRecord } from "./committed-point.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Generation } from "./generations.ts";
+import type { ImageComparer } from "./image-comparer.ts";
 import type { LogGeometry } from "./log-geometry.ts";
 import {
   ACK_BYTES,
@@ -31,6 +33,7 @@ import {
 import type { PointApplier } from "./point-applier.ts";
 import { decodeItems, encodeRuns, RUN_KIND, runSectors, type BlockGeometry, type PointRun } from "./point-items.ts";
 import type { ReceiverLog } from "./receiver-log.ts";
+import { decodeSums, encodeSumsReply, SUMS_AHEAD_MAX, type Sums } from "./sums.ts";
 import type { Logged, TransferIndex } from "./transfer-index.ts";
 import { isBefore, type TransferId } from "./transfer-id.ts";
 
@@ -60,6 +63,7 @@ export interface ReceiverParts {
   readonly logGeometry: LogGeometry;
   readonly index: TransferIndex;
   readonly applier: PointApplier;
+  readonly comparer: ImageComparer;
   readonly image: ReceiverImage;
   readonly geometry: BlockGeometry;
 }
@@ -104,6 +108,11 @@ export class Receiver {
   #lastGeneration: Generation;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
+  /** Points whose end has come, and is not durable yet. */
+  #ending = 0;
+  /** Of the connection: what is to be compared. */
+  #sums: Sums[] = [];
+  #isComparing = false;
   #isApplying = false;
   #isSyncing = false;
   #hasNews = false;
@@ -153,6 +162,7 @@ export class Receiver {
   connect(connection: Connection): Granted {
     this.#connection = connection;
     this.#building = undefined;
+    this.#sums = [];
     this.#granted = { transferBytes: 0, itemBytes: 0 };
     this.#taken = { transferBytes: 0, itemBytes: 0 };
     return this.#grant();
@@ -161,6 +171,7 @@ export class Receiver {
   disconnect(): void {
     this.#connection = undefined;
     this.#building = undefined;
+    this.#sums = [];
   }
 
   /** Promises what there is room for, beside what is promised already. */
@@ -200,6 +211,9 @@ export class Receiver {
         break;
       case FRAME.POINT_END:
         this.#takeEnd(this.#connection, payload);
+        break;
+      case FRAME.SUMS:
+        this.#takeSums(payload);
         break;
       case FRAME.PING:
         this.#answerPing(this.#connection, decodePing(payload));
@@ -312,6 +326,9 @@ export class Receiver {
     if (items !== building.records.length || checksum !== building.checksum) {
       throw new UblkError("EPROTOCOL", `point ${point} has not the items that its end tells of`);
     }
+    if (this.#sums.length > 0) {
+      throw new UblkError("EPROTOCOL", `the end of point ${point}, while something is being compared`);
+    }
     this.#building = undefined;
     const { begin, tail, records, isWhole } = building;
     const { cut, createdMs } = begin;
@@ -323,9 +340,38 @@ export class Receiver {
     const of = { generation: this.#lastGeneration, lastClosed };
     const record = { cut, lists: records.length, isClosed, createdMs, ...of, tail };
     appended(this.#parts.log.appendPointEnd(point, encodePointRecord(record)));
+    this.#ending++;
     this.#parts.log.sync((result) => {
+      this.#ending--;
       if (result < 0) this.#fail(result);
       else this.#commit({ ...record, point, records });
+    });
+  }
+
+  #takeSums(payload: Uint8Array): void {
+    const sums = decodeSums(payload, this.#parts.geometry);
+    if (this.#sums.length >= SUMS_AHEAD_MAX) {
+      throw new UblkError("EPROTOCOL", `more than ${SUMS_AHEAD_MAX} SUMS without an answer`);
+    }
+    // The payload's memory is not its own.
+    this.#sums.push({ ...sums, sums: sums.sums.slice() });
+    this.#compareNext();
+  }
+
+  /** Compares when the image is in the last point. */
+  #compareNext(): void {
+    const [sums] = this.#sums;
+    const isBehind = this.#ending > 0 || this.#committed.length > 0;
+    if (sums === undefined || this.#isComparing || isBehind || this.#isFailed) return;
+    const connection = this.#connection;
+    this.#isComparing = true;
+    this.#parts.comparer.compare(sums, (differs) => {
+      this.#isComparing = false;
+      if (connection === this.#connection) {
+        this.#sums.shift();
+        connection?.send(FRAME.SUMS_REPLY, encodeSumsReply(sums, differs));
+      }
+      this.#compareNext();
     });
   }
 
@@ -383,6 +429,7 @@ export class Receiver {
     // There is room in the log again.
     this.#acknowledge();
     this.#applyNext();
+    this.#compareNext();
   }
 
   #answerPing({ send }: Connection, token: number): void {

@@ -4,10 +4,13 @@
  *
  * Invariants. What belongs to a point is sent before it. A transfer is let go of when the receiver has it durably. Nothing is
  * sent that was not granted. One point is under way at a time; one that was cut and not committed when the connection ends goes
- * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied.
+ * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied; what is equal
+ * there is not sent, if that is wanted. No point ends while something is being compared: the receiver compares with what its image
+ * is between two points.
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
+import { Comparison } from "./comparison.ts";
 import { planPoint } from "./point-plan.ts";
 import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
@@ -38,7 +41,9 @@ import {
   type PointRun,
 } from "./point-items.ts";
 import { limitsFor, type SourceLimits } from "./source-limits.ts";
+import { hasBit, SUMS_AHEAD_MAX } from "./sums.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
+import { Verification, type VerificationStatus } from "./verification.ts";
 
 const NUMBERS = 2 ** 32;
 
@@ -51,6 +56,9 @@ export interface SourceCut {
   /** Chunks that are to be copied with it. */
   readonly copies: readonly ChunkRun[];
 }
+
+/** `result` is 0, or a negative errno; the bytes are valid until it returns; a bit for each block that is on its way to the remote. */
+export type LookDone = (result: number, bytes: Uint8Array, onTheirWay: Uint8Array) => void;
 
 /** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
 export interface SourceVolume {
@@ -65,6 +73,8 @@ export interface SourceVolume {
   cut(copyChunks: number, done: (cut: SourceCut) => void): void;
   /** Reads what the store has there; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
+  /** Reads whole blocks to be compared, one part at a time: a later one is answered in place of an earlier one. */
+  look(sector: number, sectors: number, done: LookDone): void;
   /** These blocks have been read for the point that was cut. */
   hasRead(block: number, blocks: number): void;
   /**
@@ -84,6 +94,8 @@ export interface SenderParts {
   readonly chunkSectors: number;
   /** The source's own log. */
   readonly ringSize: TransferRingSize;
+  /** What is copied is compared first, and sent only where the receiver has it otherwise. */
+  readonly isComparing: boolean;
   readonly nowMs: () => number;
 }
 
@@ -112,6 +124,10 @@ interface Point {
   readonly createdMs: number;
   readonly cut: SourceCut;
   readonly runs: Generator<PointRun, void, undefined>;
+  readonly copies: Generator<PointRun, void, undefined>;
+  /** Of what is copied: runs that the receiver is asked to compare, and those that it has compared, to be sent as far as they differ. */
+  comparing: number;
+  readonly compared: ComparedRun[];
   /** Of the frame that is being filled. */
   items: PointRun[];
   data: Uint8Array[];
@@ -126,6 +142,20 @@ interface Point {
   isLacking: boolean;
 }
 
+interface ComparedRun {
+  readonly run: PointRun;
+  readonly bytes: Uint8Array;
+  readonly differs: Uint8Array;
+}
+
+/** In bytes, since the link began. */
+export interface CompareCounts {
+  /** Of what was to be copied: what was compared first, and what of it was equal, and not sent. */
+  readonly copied: { readonly comparedBytes: number; readonly equalBytes: number };
+  /** By comparing all of the volume. */
+  readonly verified: { readonly comparedBytes: number; readonly differentBytes: number };
+}
+
 /** In one frame of items: small enough that others get their turn. */
 const RUNS_PER_FRAME = RUNS_MAX / 4;
 const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
@@ -135,6 +165,11 @@ export class Sender {
   readonly #events: SenderEvents;
   readonly #dataBlocks: number;
   readonly #copyShare = new CopyShare();
+  readonly #comparison: Comparison;
+  #verification: Verification | undefined;
+  #verifications = 0;
+  readonly #copied = { comparedBytes: 0, equalBytes: 0 };
+  readonly #verified = { comparedBytes: 0, differentBytes: 0 };
   #limits: SourceLimits = { aheadBytes: 0, partialsMax: 0, copyBytesMax: 0 };
   #send: SendPieces | undefined;
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
@@ -166,6 +201,7 @@ export class Sender {
   constructor(parts: SenderParts, events: SenderEvents) {
     this.#parts = parts;
     this.#events = events;
+    this.#comparison = new Comparison(parts.geometry);
     this.#dataBlocks = Math.max(1, Math.floor(POINT_READ_BYTES / this.#blockBytes));
   }
 
@@ -192,12 +228,49 @@ export class Sender {
     return this.#ahead > this.#limits.aheadBytes / 2;
   }
 
+  get compareCounts(): CompareCounts {
+    return { copied: { ...this.#copied }, verified: { ...this.#verified } };
+  }
+
+  /** Of the comparison of all the volume that was begun last; undefined where there was none. */
+  get verification(): VerificationStatus | undefined {
+    return this.#verification?.status;
+  }
+
+  /** Begins to compare all of the volume with what the receiver has. Gives the number of it. Throws EBUSY while that is done. */
+  verify(isRepairing: boolean): number {
+    const { state } = this.#verification?.status ?? { state: "done" };
+    if (state !== "done") throw new UblkError("EBUSY", "the mirror is being verified already");
+    const { volume, geometry } = this.#parts;
+    this.#verification = new Verification({
+      ...{ number: ++this.#verifications, isRepairing, volume, geometry, comparison: this.#comparison },
+      totals: this.#verified,
+      mayLook: () => this.#mayLook,
+      nextPoint: () => this.nextPoint,
+    });
+    this.#verification.pump();
+    return this.#verifications;
+  }
+
+  /** Ends it where it is; nothing happens where it is done. */
+  endVerification(): void {
+    this.#verification?.end();
+    this.#verification = undefined;
+  }
+
+  /** A point that is being sent goes first: it cannot end while something is being compared. */
+  get #mayLook(): boolean {
+    const isFree = this.#point === undefined || this.#point.hasEnded;
+    return this.#isReady && this.#send !== undefined && isFree && this.#comparison.hasRoom;
+  }
+
   /** Begins with a receiver that has welcomed this source. Throws ESIZE where its log is too small for this one. */
   connect(welcome: Welcome, send: SendPieces): void {
     const { ring, incarnation, ringSize } = this.#parts;
     const { lastTransfer, lastPoint, granted, logBytes } = welcome;
     this.#limits = limitsFor(logBytes, ringSize, this.#blockBytes, this.#chunkBytes);
     this.#send = send;
+    this.#comparison.connect(send);
     this.#connections++;
     this.#overtaken.clear();
     this.#lastSent = lastTransfer;
@@ -246,6 +319,8 @@ export class Sender {
 
   disconnect(): void {
     this.#send = undefined;
+    this.#comparison.disconnect();
+    this.#verification?.interrupted();
     this.#connections++;
   }
 
@@ -287,7 +362,10 @@ export class Sender {
       number: ++this.#lastPoint,
       createdMs: this.#askedMs,
       cut,
-      runs: this.#runsOf(cut),
+      runs: planPoint(cut.half, this.#since, this.#dataBlocks),
+      copies: this.#copiesOf(cut),
+      comparing: 0,
+      compared: [],
       items: [],
       data: [],
       dataBytes: 0,
@@ -301,10 +379,9 @@ export class Sender {
     };
   }
 
-  /** All that the point consists of, what is copied with it last. */
-  *#runsOf({ half, copies }: SourceCut): Generator<PointRun, void, undefined> {
+  /** What is copied with a point: behind all else of it. */
+  *#copiesOf({ copies }: SourceCut): Generator<PointRun, void, undefined> {
     const { geometry, chunkSectors } = this.#parts;
-    yield* planPoint(half, this.#since, this.#dataBlocks);
     for (const { first, count } of copies) {
       const end = Math.min((first + count) * chunkSectors, geometry.volumeSectors);
       const endBlock = Math.ceil(end / geometry.blockSectors);
@@ -321,8 +398,9 @@ export class Sender {
     if (!this.#isReady || this.#send === undefined) return;
     this.#sendTransfers(this.#send);
     const point = this.#point;
-    if (point === undefined || point.hasEnded) return;
-    if (!isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
+    const isSending = point !== undefined && !point.hasEnded;
+    if (isSending && !isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
+    this.#verification?.pump();
   }
 
   #sendTransfers(send: SendPieces): void {
@@ -346,11 +424,22 @@ export class Sender {
     if (!point.hasBegun) this.#begin(send, point);
     while (!point.isReading && !point.hasEnded) {
       const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
-      if (point.items.length > 0 && (isFull || point.hasAll)) {
+      const compared = isFull ? undefined : point.compared.shift();
+      const isWhole = point.hasAll && point.comparing === 0 && compared === undefined;
+      if (compared !== undefined) this.#takeDiffering(point, compared);
+      else if (point.items.length > 0 && (isFull || isWhole)) {
         if (!this.#sendItems(send, point)) return;
-      } else if (point.hasAll) this.#end(send, point);
+      } else if (isWhole) {
+        if (!this.#comparison.isIdle) return;
+        this.#end(send, point);
+      } else if (point.hasAll || !this.#mayTake(point)) return;
       else this.#take(point);
     }
+  }
+
+  /** What is compared stays in memory until it is sent, or need not be. */
+  #mayTake({ comparing, compared }: Point): boolean {
+    return this.#comparison.hasRoom && comparing + compared.length < SUMS_AHEAD_MAX;
   }
 
   #begin(send: SendPieces, point: Point): void {
@@ -367,30 +456,51 @@ export class Sender {
   /** The next run of the point: what travels is read first. */
   #take(point: Point): void {
     const { value: run } = point.runs.next();
-    if (run === undefined) {
-      point.hasAll = true;
-      return;
-    }
-    if (run.kind === RUN_KIND.DATA) this.#read(point, run);
-    else point.items.push(run);
+    const { value: copy } = run === undefined ? point.copies.next() : { value: undefined };
+    if (run !== undefined && run.kind !== RUN_KIND.DATA) point.items.push(run);
+    else if (run !== undefined) this.#read(point, run, false);
+    else if (copy !== undefined) this.#read(point, copy, this.#parts.isComparing);
+    else point.hasAll = true;
   }
 
-  #read(point: Point, run: PointRun): void {
+  #read(point: Point, run: PointRun, isCompared: boolean): void {
     const { geometry, volume } = this.#parts;
     point.isReading = true;
     volume.read(run.block * geometry.blockSectors, runSectors(run, geometry), (result, bytes) => {
       if (this.#point !== point) return;
       if (result < 0) {
-        this.#read(point, run);
+        this.#read(point, run, isCompared);
         return;
       }
       point.isReading = false;
-      point.items.push(run);
-      point.data.push(bytes.slice());
-      point.dataBytes += bytes.length;
       volume.hasRead(run.block, run.blocks);
+      if (isCompared) this.#compare(point, run, bytes.slice());
+      else addData(point, run, bytes.slice());
       this.pump();
     });
+  }
+
+  #compare(point: Point, run: PointRun, bytes: Uint8Array): void {
+    if (this.#send === undefined) return;
+    point.comparing++;
+    this.#comparison.ask(run, bytes, (differs) => {
+      point.comparing--;
+      point.compared.push({ run, bytes, differs });
+    });
+  }
+
+  /** Of what was compared, what the receiver has otherwise. */
+  #takeDiffering(point: Point, { run, bytes, differs }: ComparedRun): void {
+    this.#copied.comparedBytes += bytes.length;
+    this.#copied.equalBytes += bytes.length;
+    for (let index = 0; index < run.blocks; index++) {
+      if (!hasBit(differs, index)) continue;
+      const first = index;
+      while (index + 1 < run.blocks && hasBit(differs, index + 1)) index++;
+      const data = bytes.subarray(first * this.#blockBytes, (index + 1) * this.#blockBytes);
+      addData(point, { ...run, block: run.block + first, blocks: index + 1 - first }, data);
+      this.#copied.equalBytes -= data.length;
+    }
   }
 
   /** False where that much was not granted yet. */
@@ -426,6 +536,10 @@ export class Sender {
         break;
       case FRAME.POINT_COMMITTED:
         this.#takeCommitted(decodePointCommitted(payload));
+        break;
+      case FRAME.SUMS_REPLY:
+        this.#comparison.take(payload);
+        this.pump();
         break;
       case FRAME.PONG:
         break;
@@ -468,6 +582,7 @@ export class Sender {
     if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - createdMs);
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
+    if (isClosed) this.#verification?.closed(number);
     this.#events.committed({ point: number, createdMs, isClosed });
     this.pump();
   }
@@ -478,6 +593,13 @@ export class Sender {
     this.#point = undefined;
     this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
   }
+}
+
+/** What travels with the frame that is being filled. */
+function addData(point: Point, run: PointRun, bytes: Uint8Array): void {
+  point.items.push(run);
+  point.data.push(bytes);
+  point.dataBytes += bytes.length;
 }
 
 /** Numbers go round: what counts is how far apart they are. */

@@ -6,10 +6,10 @@
 import type { MessagePort } from "node:worker_threads";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import { dirtyHalves, MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
-import { readPlace, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
+import { LOOK_PLACE, readPlace, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { signalEvent } from "../ublk/event.ts";
-import type { SourceCut, SourceVolume } from "./sender.ts";
+import type { LookDone, SourceCut, SourceVolume } from "./sender.ts";
 
 /** What could not be read is read again after so long: it may be the disk's fault for good. */
 const RETRY_MS = 1000;
@@ -28,6 +28,7 @@ export class SharedVolume implements SourceVolume {
   #lastId = 0;
   #restart: Asked<(firstTransfer: number) => void> | undefined;
   #cut: Asked<(cut: SourceCut) => void> | undefined;
+  #look: (Asked<LookDone> & { readonly sectors: number }) | undefined;
   #retry: NodeJS.Timeout | undefined;
   readonly #reading = new Map<number, { sectors: number; done: (result: number, bytes: Uint8Array) => void }>();
   /** Told when the log was full, and nothing is logged any more. */
@@ -73,6 +74,9 @@ export class SharedVolume implements SourceVolume {
       case "read":
         this.#hasRead(report.id, report.result);
         break;
+      case "looked":
+        this.#hasLooked(report);
+        break;
       case "overflowed":
         this.whenOverflowed();
         break;
@@ -93,6 +97,13 @@ export class SharedVolume implements SourceVolume {
     }
     const at = readPlace(id);
     done(0, this.#reads.subarray(at, at + sectors * SECTOR_BYTES));
+  }
+
+  #hasLooked({ id, result, onTheirWay }: LinkReport & { readonly kind: "looked" }): void {
+    const look = this.#look;
+    if (look?.id !== id) return;
+    this.#look = undefined;
+    look.done(result, this.#reads.subarray(LOOK_PLACE, LOOK_PLACE + look.sectors * SECTOR_BYTES), onTheirWay);
   }
 
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void {
@@ -118,6 +129,12 @@ export class SharedVolume implements SourceVolume {
     const id = ++this.#lastId;
     this.#reading.set(id, { sectors, done });
     this.#order({ kind: "read", id, sector, sectors });
+  }
+
+  look(sector: number, sectors: number, done: LookDone): void {
+    const id = ++this.#lastId;
+    this.#look = { id, sectors, done };
+    this.#order({ kind: "look", id, sector, sectors });
   }
 
   hasRead(block: number, blocks: number): void {

@@ -1,6 +1,7 @@
 /** What a receiver refuses, and what it asks for, on a log that has room for all. */
 import test from "ava";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
+import type { ImageComparer } from "../../src/replication/image-comparer.ts";
 import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
 import type { PointApplier } from "../../src/replication/point-applier.ts";
 import { decodeItems, encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
@@ -23,6 +24,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
       logGeometry: LOG,
       index: new TransferIndex(),
       applier: undefined as unknown as PointApplier,
+      comparer: undefined as unknown as ImageComparer,
       image: { keep: () => undefined, reached: () => undefined },
       geometry: GEOMETRY,
     },

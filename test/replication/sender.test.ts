@@ -47,6 +47,7 @@ class Bed {
         this.#cut = done;
       },
       read: () => undefined,
+      look: () => undefined,
       hasRead: () => undefined,
       endPoint: () => undefined,
       lacks: () => undefined,
@@ -54,7 +55,7 @@ class Bed {
     const ring = new TransferReader(memory, RING, INCARNATION);
     const parts = { volume, ring, incarnation: INCARNATION, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS };
     this.sender = new Sender(
-      { ...parts, ringSize: RING, nowMs: () => 0 },
+      { ...parts, ringSize: RING, isComparing: false, nowMs: () => 0 },
       { ready: () => undefined, committed: () => undefined },
     );
     const known = { lastTransfer: NO_TRANSFER, lastPoint: 0, logBytes: LOG_BYTES, generations: NO_GENERATIONS };

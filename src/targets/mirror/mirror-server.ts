@@ -20,6 +20,8 @@ export type LinkOrder =
   | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number }
   /** To the part of the shared memory that `id` falls to. */
   | { readonly kind: "read"; readonly id: number; readonly sector: number; readonly sectors: number }
+  /** To the last part of the shared memory. */
+  | { readonly kind: "look"; readonly id: number; readonly sector: number; readonly sectors: number }
   | { readonly kind: "hasRead"; readonly block: number; readonly blocks: number }
   | { readonly kind: "endPoint"; readonly isCommitted: boolean; readonly isClosed: boolean }
   | { readonly kind: "lacks"; readonly sector: number; readonly sectors: number };
@@ -36,6 +38,8 @@ export type LinkReport =
     }
   /** `result` is 0, or a negative errno. */
   | { readonly kind: "read"; readonly id: number; readonly result: number }
+  /** As well; with a bit for each block that is on its way to the remote. */
+  | { readonly kind: "looked"; readonly id: number; readonly result: number; readonly onTheirWay: Uint8Array }
   | { readonly kind: "overflowed" };
 
 /** From the owner of the volume: the thread of the link asks through this port from now on. */
@@ -48,6 +52,9 @@ export interface LinkAttachment {
 export function readPlace(id: number): number {
   return (id % POINT_READS) * POINT_READ_BYTES;
 }
+
+/** The same of what is compared. */
+export const LOOK_PLACE = POINT_READS * POINT_READ_BYTES;
 
 export class MirrorServer {
   readonly #target: MirrorTarget;
@@ -120,6 +127,9 @@ export class MirrorServer {
       case "read":
         this.#read(order.id, order.sector, order.sectors);
         break;
+      case "look":
+        this.#look(order);
+        break;
       case "hasRead":
         this.#target.hasRead(order.block, order.blocks);
         break;
@@ -164,6 +174,16 @@ export class MirrorServer {
       this.#report({ kind: "read", id, result });
     });
     if (!hasBegun) this.#report({ kind: "read", id, result: -ERRNO.EBUSY });
+  }
+
+  #look({ id, sector, sectors }: LinkOrder & { readonly kind: "look" }): void {
+    const port = this.#port;
+    this.#target.look(sector, sectors, (result, bytes, onTheirWay) => {
+      // A link that has ended meanwhile had numbers of its own.
+      if (port !== this.#port) return;
+      if (result === 0) this.#reads.set(bytes, LOOK_PLACE);
+      this.#report({ kind: "looked", id, result, onTheirWay });
+    });
   }
 
   #endPoint(isCommitted: boolean, isClosed: boolean): void {
