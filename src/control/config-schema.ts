@@ -71,7 +71,7 @@ const snapshotsTable = z.strictObject(
   { error: "wanted a table, headed [snapshots]" },
 );
 
-const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const blockWanted = "wanted a power of two from 4KiB to 256KiB";
 const logWanted = "wanted a power of two from 4MiB to 1GiB";
 const mirrorTable = z.strictObject(
   {
@@ -84,7 +84,7 @@ const mirrorTable = z.strictObject(
     silence: seconds(SILENCE_MAX_S).default(10),
     checksum: z.boolean({ error: "wanted true or false" }).default(true),
     log: powerOfTwo(4 * 2 ** 20, 2 ** 30, logWanted).default(32 * 2 ** 20),
-    block_size: powerOfTwo(4096, 2 ** 20, blockWanted).default(4096),
+    block_size: powerOfTwo(4096, 2 ** 18, blockWanted).default(4096),
   },
   { error: "wanted a table, headed [mirror]" },
 );

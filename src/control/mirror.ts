@@ -40,7 +40,7 @@ const UNKNOWN: LinkStatus = {
   lastPoint: null,
   lastClosed: null,
   connections: 0,
-  sentBytes: { transfers: 0, points: 0 },
+  sentBytes: { transfers: 0, points: 0, sums: 0 },
   points: { closed: 0, open: 0 },
   compared: { copied: { comparedBytes: 0, equalBytes: 0 }, verified: { comparedBytes: 0, differentBytes: 0 } },
   verification: null,

@@ -50,7 +50,7 @@ export interface LinkStatus {
   readonly lastClosed: CommittedPoint | null;
   readonly connections: number;
   /** Payload bytes. */
-  readonly sentBytes: { readonly transfers: number; readonly points: number };
+  readonly sentBytes: { readonly transfers: number; readonly points: number; readonly sums: number };
   readonly points: { readonly closed: number; readonly open: number };
   readonly compared: CompareCounts;
   /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
@@ -87,7 +87,7 @@ export class MirrorLink {
   #lastPoint: CommittedPoint | null = null;
   #lastClosed: CommittedPoint | null = null;
   #savedPointMs = 0;
-  readonly #sentBytes = { transfers: 0, points: 0 };
+  readonly #sentBytes = { transfers: 0, points: 0, sums: 0 };
   readonly #points = { closed: 0, open: 0 };
   /** Who waits for a point, and for which. */
   #waiting: { readonly point: number; readonly answer: PromiseWithResolvers<CommittedPoint> }[] = [];
@@ -252,10 +252,8 @@ export class MirrorLink {
     this.#backOffMs = BACK_OFF_MS.first;
     this.#isConnected = true;
     this.#sender.connect(welcome, (type, ...pieces) => {
-      this.#sentBytes[type === FRAME.TRANSFER ? "transfers" : "points"] += pieces.reduce(
-        (sum, { length }) => sum + length,
-        0,
-      );
+      const what = type === FRAME.TRANSFER ? "transfers" : type === FRAME.SUMS ? "sums" : "points";
+      this.#sentBytes[what] += pieces.reduce((sum, { length }) => sum + length, 0);
       connection.send(type, ...pieces);
     });
     for (const { type, payload } of early) this.#take(type, payload);

@@ -14,7 +14,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { RUN_KIND, runSectors, type BlockGeometry } from "./point-items.ts";
 import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 
-/** So much of the volume is compared by one frame, or one block, where that is larger. */
+/** So much of the volume is compared by one frame: no block is larger. */
 export const SUMS_BYTES_MAX = 256 * 1024;
 /** So many may be without an answer. */
 export const SUMS_AHEAD_MAX = 16;
@@ -35,7 +35,7 @@ export interface Sums extends BlockRange {
 
 /** How many blocks one frame compares at most. */
 export function sumsBlocksMax({ blockSectors }: BlockGeometry): number {
-  return Math.max(1, Math.floor(SUMS_BYTES_MAX / (blockSectors * SECTOR_BYTES)));
+  return Math.floor(SUMS_BYTES_MAX / (blockSectors * SECTOR_BYTES));
 }
 
 /** How long blocks are; the last one of a volume may be a short one. */
