@@ -1,12 +1,13 @@
 /** `sluice mirror`: its commands, and what they print. */
 import type { Argv } from "yargs";
 import { askMirror, askMirrorChange, askMirrorPoint } from "../control/client.ts";
+import type { MirrorGroupRow } from "../control/mirror-group.ts";
 import type { MirrorStatus } from "../control/mirror-status.ts";
 import { formatSize } from "../control/sizes.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { print, table } from "./output.ts";
-import { page, volumeName, withName, type Act } from "./page.ts";
+import { page, sizeArgument, volumeName, volumeNames, withName, type Act } from "./page.ts";
 
 /** The commands below `sluice mirror`. */
 export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
@@ -40,20 +41,56 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
     )
     .command(
       "cp <name>",
-      "make a consistency point now",
+      "make a consistency point now, of one volume or of several",
       (cp) =>
         page(
           withName(cp),
-          "mirror cp NAME",
+          "mirror cp NAME[,NAME...]",
           [
             "Cuts a consistency point that shows all that was written by now, and waits until the receiver has it.",
             "While something is to be copied the point is open: the receiver goes on to show the last closed one.",
+            "",
+            "Of several volumes, with commas between them, at one instant: what was answered on one of them before a",
+            "write to another was begun is never missing where the later one is shown. Writes to all of them wait",
+            "until all are cut, for ten seconds at most. The points have the same moment at the receiver.",
           ],
           ["sync && $0 mirror cp data", "with what applications have written to files"],
+          ["$0 mirror cp data,log", "of both at one instant"],
         ),
       act(async ({ name }) => {
-        const point = await askMirrorPoint(volumeName(name));
-        print(json, point, () => describePoint(point));
+        const volumes = volumeNames(name);
+        const [first] = volumes;
+        if (first !== undefined && volumes.length === 1) {
+          const point = await askMirrorPoint(first);
+          print(json, point, () => describePoint(point));
+        } else {
+          const { cutGroup } = await import("../control/mirror-group.ts");
+          const rows: readonly MirrorGroupRow[] = await cutGroup(volumes);
+          print(json, rows, () => rows.map((row) => `${row.volume}: ${describePoint(row)}`).join("\n"));
+        }
+      }),
+    )
+    .command(
+      "limit <name> <rate>",
+      "limit the bytes a second that are copied",
+      (limit) =>
+        page(
+          withName(limit).positional("rate", {
+            type: "string",
+            demandOption: true,
+            describe: 'bytes a second, such as 50MiB; or "none"',
+          }),
+          "mirror limit NAME RATE",
+          [
+            "Limits how many bytes are copied in a second to a receiver that is to catch up, from now on, until the",
+            "daemon is started again (copy_limit in [mirror]). What is written goes to the receiver as it comes.",
+          ],
+          ["$0 mirror limit data 50MiB", "at most 50 MiB a second"],
+          ["$0 mirror limit data none", "no limit any more"],
+        ),
+      act(async ({ name, rate }) => {
+        const bytesPerSecond = rate === "none" ? null : (sizeArgument(rate) ?? null);
+        show(await askMirrorChange(volumeName(name), "limit", { bytesPerSecond }));
       }),
     )
     .command(
@@ -94,7 +131,7 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         process.exitCode = await verifyMirror(volumeName(name), repair, json);
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp, mode or verify");
+    .demandCommand(1, "name an action: status, pause, resume, cp, limit, mode or verify");
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {
@@ -110,10 +147,12 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
     lastClosed === null
       ? "no closed point since the daemon began"
       : `the receiver shows point ${lastClosed.point} of ${new Date(lastClosed.createdMs).toISOString()}`;
+  const { copyBytesPerSecond } = mirror;
+  const limit = copyBytesPerSecond === null ? "" : `, at most ${formatSize(copyBytesPerSecond)} a second`;
   return [
     ["mirror", `to ${mirror.to} (${mirror.transport}), ${mirror.mode}, ${mirror.policy} when down`],
     ["", `${mirror.state} since ${since}${mirror.fault === null ? "" : `: ${mirror.fault.text}`}`],
-    ["", `${shown}; ${formatSize(toCopyBytes)} to copy`],
+    ["", `${shown}; ${formatSize(toCopyBytes)} to copy${limit}`],
     [
       "",
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +

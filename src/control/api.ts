@@ -22,7 +22,7 @@
  *     POST /v1/copies/cancel       { "name": string }
  *     POST /v1/copies/prepare      NewCopy                                { "ticket" }: the first step of four (GroupPart)
  *     POST /v1/group/hold          { "ticket": string }                   the next steps, of whatever was prepared
- *     POST /v1/group/take          { "ticket": string, "createdMs": number }                     SnapshotRow or CopyRow
+ *     POST /v1/group/take          { "ticket": string, "createdMs": number }                     SnapshotRow, CopyRow, or { "point" }
  *     POST /v1/group/finish        { "ticket": string, "keep": boolean }
  *     GET  /v1/bulk      BulkStatus; 404 where there is no bulk copy, or no store for originals, as for all of the following
  *     POST /v1/bulk/begin     { "ranges": [{ "offset", "length" }] }      BulkStatus; without "ranges": of all of the volume
@@ -33,6 +33,9 @@
  *     GET  /v1/mirror    MirrorStatus; 404 where there is none, as for all of the following
  *     POST /v1/mirror/pause                                               MirrorStatus; resume likewise
  *     POST /v1/mirror/cp                                                  CommittedPoint, once the receiver has it
+ *     POST /v1/mirror/prepare                                             { "ticket" }: the first step of four (GroupPart)
+ *     POST /v1/mirror/committed { "point": number }                       CommittedPoint, of one that was taken so, once the receiver has it
+ *     POST /v1/mirror/limit   { "bytesPerSecond": number | null }         MirrorStatus; what is copied to the receiver
  *     POST /v1/mirror/mode    { "mode": "async" | "memory" | "sync", "policy": "continue" | "stop" }   MirrorStatus; either may be missing
  *     POST /v1/stop      { "force": boolean }     202 once the device is gone
  *     POST /v1/resize    { "sizeBytes": number }  without sizeBytes: the size that the backing store has now
@@ -48,7 +51,7 @@ import { isRecordSize } from "../targets/record-size.ts";
 import type { VerificationStatus } from "../replication/verification.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
-import type { MirrorStatus } from "./mirror-status.ts";
+import type { MirrorStatus, TakenPointRow } from "./mirror-status.ts";
 import { checked, json, serveRoutes, type Routes } from "./api-server.ts";
 import type { NewCopy } from "./new-copy.ts";
 import type { CopyRemainder, CopyRow } from "./copy-status.ts";
@@ -74,7 +77,7 @@ export interface ControlledSnapshots {
 /** What is being taken of a volume and others at one instant. */
 export interface ControlledGroup {
   hold(ticket: string): Promise<void>;
-  take(ticket: string, createdMs: number): Promise<SnapshotRow | CopyRow>;
+  take(ticket: string, createdMs: number): Promise<SnapshotRow | CopyRow | TakenPointRow>;
   finish(ticket: string, keep: boolean): Promise<void>;
 }
 
@@ -110,6 +113,9 @@ export interface ControlledMirror {
   resume(): void;
   cutPoint(): Promise<CommittedPoint>;
   verify(isRepairing: boolean): Promise<AsyncIterable<VerificationStatus>>;
+  prepare(): Promise<string>;
+  committedPoint(point: number): Promise<CommittedPoint>;
+  limit(bytesPerSecond: number | null): void;
   setMode(mode: MirrorMode): void;
   setPolicy(policy: MirrorPolicy): void;
 }
@@ -167,6 +173,8 @@ const beginBody = z.strictObject({
 });
 const dropBody = z.strictObject({ stream: z.string().optional() });
 const verifyBody = z.strictObject({ isRepairing: z.boolean().default(false) });
+const pointBody = z.strictObject({ point: z.int().positive() });
+const mirrorLimitBody = z.strictObject({ bytesPerSecond: z.int().positive().nullable() });
 const modeBody = z.strictObject({
   mode: z.enum(MIRROR_MODES).optional(),
   policy: z.enum(MIRROR_POLICIES).optional(),
@@ -313,6 +321,16 @@ const ROUTES: Routes<ControlledVolume> = {
     POST: async (body, { mirror }) => {
       const progress = await mirror.verify(checked(verifyBody, body).isRepairing);
       return { type: "application/x-ndjson", stream: linesOf(progress) };
+    },
+  },
+  "/v1/mirror/prepare": { POST: async (_body, { mirror }) => json({ ticket: await mirror.prepare() }) },
+  "/v1/mirror/committed": {
+    POST: async (body, { mirror }) => json(await mirror.committedPoint(checked(pointBody, body).point)),
+  },
+  "/v1/mirror/limit": {
+    POST: (body, { mirror }) => {
+      mirror.limit(checked(mirrorLimitBody, body).bytesPerSecond);
+      return Promise.resolve(json(mirror.status()));
     },
   },
   "/v1/mirror/mode": {

@@ -157,17 +157,27 @@ export async function askMirror(name: string): Promise<MirrorStatus> {
   return JSON.parse(await ask(name, "GET", "/v1/mirror")) as MirrorStatus;
 }
 
-/** Pauses or resumes it, or has it go on in another mode. */
+/** Pauses, resumes or limits it, or has it go on in another mode. */
 export async function askMirrorChange(
   name: string,
-  action: "pause" | "resume" | "mode",
-  body?: { mode?: MirrorMode | undefined; policy?: MirrorPolicy | undefined },
+  action: "pause" | "resume" | "mode" | "limit",
+  body?: { mode?: MirrorMode | undefined; policy?: MirrorPolicy | undefined } | { bytesPerSecond: number | null },
 ): Promise<MirrorStatus> {
   return JSON.parse(await ask(name, "POST", `/v1/mirror/${action}`, body)) as MirrorStatus;
 }
 
 export async function askMirrorPoint(name: string): Promise<CommittedPoint> {
   return JSON.parse(await ask(name, "POST", "/v1/mirror/cp")) as CommittedPoint;
+}
+
+/** The first step of points of several volumes: gives the ticket for the next. */
+export async function askMirrorPrepare(name: string): Promise<string> {
+  return ticketOf(await ask(name, "POST", "/v1/mirror/prepare"));
+}
+
+/** Of a point that was taken with those of other volumes. */
+export async function askMirrorCommitted(name: string, point: number): Promise<CommittedPoint> {
+  return JSON.parse(await ask(name, "POST", "/v1/mirror/committed", { point })) as CommittedPoint;
 }
 
 export async function askBulk(name: string): Promise<BulkStatus> {

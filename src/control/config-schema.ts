@@ -83,6 +83,7 @@ const mirrorTable = z.strictObject(
     interval: seconds(INTERVAL_MAX_S).default(1),
     silence: seconds(SILENCE_MAX_S).default(10),
     checksum: z.boolean({ error: "wanted true or false" }).default(true),
+    copy_limit: size(1).optional(),
     log: powerOfTwo(4 * 2 ** 20, 2 ** 30, logWanted).default(32 * 2 ** 20),
     block_size: powerOfTwo(4096, 2 ** 18, blockWanted).default(4096),
   },

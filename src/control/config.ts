@@ -46,6 +46,8 @@ export interface MirrorConfig {
   readonly silenceMs: number;
   /** What is to be copied is compared first. */
   readonly isComparing: boolean;
+  /** Of what is copied to a receiver that was away; null for no limit. */
+  readonly copyBytesPerSecond: number | null;
 }
 
 /** Reads and checks the configuration of a volume. Throws ConfigError. */
@@ -117,6 +119,7 @@ function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
     isComparing: checksum,
+    copyBytesPerSecond: mirror.copy_limit ?? null,
   };
 }
 

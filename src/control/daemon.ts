@@ -29,6 +29,7 @@ import { GroupPart } from "./group-part.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { log } from "./log.ts";
 import { Mirror } from "./mirror.ts";
+import type { TakenPointRow } from "./mirror-status.ts";
 import {
   copiesPath,
   frozenPath,
@@ -49,6 +50,9 @@ import { storeBytes } from "./store-size.ts";
 import { forget, recall, remember, sameStore } from "./started-with.ts";
 import type { VolumeStatus } from "./status.ts";
 import { version } from "./version.ts";
+
+/** What is taken of several volumes at one instant. */
+type TakenRow = SnapshotRow | CopyRow | TakenPointRow;
 
 /** How long the locks of a daemon that was killed may live on while the kernel clears up after it. */
 const LOCK_WAIT_MS = 60_000;
@@ -98,7 +102,7 @@ export async function runDaemon(config: VolumeConfig): Promise<void> {
   const mirror =
     volume.mirror === null || config.mirror === null
       ? null
-      : new Mirror(config.name, config.mirror, volume.mirror, device);
+      : new Mirror(config.name, config.mirror, volume.mirror, device, group);
   await mirror?.start();
   const parts = { snapshots, copies, group, bulk, mirror };
   await new VolumeService(config, spec, volume, device, { recovered, ioFlusher, ...parts }).run();
@@ -113,7 +117,7 @@ async function beginMirror({ name }: VolumeConfig, { mirror, record }: OpenVolum
 }
 
 /** The volume can be held back once at a time, whatever is to be taken. */
-function groupPartOf(name: string, device: Device): GroupPart<SnapshotRow | CopyRow> {
+function groupPartOf(name: string, device: Device): GroupPart<TakenRow> {
   const order = async (kind: "hold" | "release"): Promise<void> => {
     await askCow(name, device, { kind });
   };
@@ -236,7 +240,7 @@ interface How {
   readonly ioFlusher: boolean;
   readonly snapshots: Snapshots | null;
   readonly copies: Copies | null;
-  readonly group: GroupPart<SnapshotRow | CopyRow>;
+  readonly group: GroupPart<TakenRow>;
   readonly bulk: BulkCopy | null;
   readonly mirror: Mirror | null;
 }
@@ -347,7 +351,7 @@ class VolumeService implements ControlledVolume {
   }
 
   /** Its part in what is taken of several volumes. */
-  get group(): GroupPart<SnapshotRow | CopyRow> {
+  get group(): GroupPart<TakenRow> {
     return this.#how.group;
   }
 

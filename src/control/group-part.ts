@@ -46,6 +46,7 @@ export type StartTimer = (ms: number, action: () => void) => () => void;
 interface Part<Row> {
   readonly ticket: string;
   readonly taking: Taking<Row>;
+  readonly holding: Holding;
   state: "preparing" | "prepared" | "held" | "taken" | "finishing";
   isHeldBack: boolean;
   hasGoneOn: boolean;
@@ -78,12 +79,13 @@ export class GroupPart<Row> {
     );
   }
 
-  /** Gives the ticket for the next steps. Throws EBUSY, and as the step does. */
-  async prepare(taking: Taking<Row>): Promise<string> {
+  /** Gives the ticket for the next steps; `holding` is how the volume is held back for it. Throws EBUSY, and as the step does. */
+  async prepare(taking: Taking<Row>, holding = this.#holding): Promise<string> {
     this.assertNone();
     const part: Part<Row> = {
       ticket: randomUUID(),
       taking,
+      holding,
       state: "preparing",
       isHeldBack: false,
       hasGoneOn: false,
@@ -123,7 +125,7 @@ export class GroupPart<Row> {
     if (part.hasGoneOn) return;
     part.hasGoneOn = true;
     try {
-      if (part.isHeldBack) await this.#holding.letGo();
+      if (part.isHeldBack) await part.holding.letGo();
     } finally {
       await part.taking.goOn();
     }
@@ -141,7 +143,7 @@ export class GroupPart<Row> {
     part.state = "held";
     part.isHeldBack = true;
     this.#limit(part, HELD_MS);
-    await this.#holding.holdBack();
+    await part.holding.holdBack();
   }
 
   /** Takes it. Throws EEXPIRED where the volume is not held back any more. */

@@ -20,17 +20,24 @@ export interface LinkWorkerData {
   /** What the receiver is known by. */
   readonly receiver: string;
   readonly isPaused: boolean;
+  /** For what is copied; null for no limit. */
+  readonly bytesPerSecond: number | null;
 }
 
 /** What the owner tells it. */
 export type LinkCommand =
   | { readonly type: "pause" | "resume" | "stop" | "end verification" }
   | { readonly type: "cut"; readonly id: number }
+  /** While the host is held back: of the moment that is called so. */
+  | { readonly type: "take"; readonly id: number; readonly createdMs: number }
+  | { readonly type: "limit"; readonly bytesPerSecond: number | null }
   | { readonly type: "verify"; readonly id: number; readonly isRepairing: boolean };
 
 /** What it tells the owner. */
 export type LinkNews =
   | { readonly type: "status"; readonly status: LinkStatus }
+  /** The host may go on: "cut", or "not cut", follows. */
+  | { readonly type: "taken"; readonly id: number; readonly point: number }
   | { readonly type: "cut"; readonly id: number; readonly point: CommittedPoint }
   /** A comparison of all the volume has begun, and is told of by this number. */
   | { readonly type: "verifying"; readonly id: number; readonly number: number }
@@ -61,12 +68,19 @@ const tellStatus = (): void => {
 link.whenChanged = tellStatus;
 const timer = setInterval(tellStatus, STATUS_MS);
 
-async function cut(id: number): Promise<void> {
+/** `createdMs`: what its moment is called, of one that is taken while the host is held back. */
+async function cut(id: number, createdMs?: number): Promise<void> {
   try {
-    tell({ type: "cut", id, point: await link.cutPoint() });
+    tell({ type: "cut", id, point: await (createdMs === undefined ? link.cutPoint() : taken(id, createdMs)) });
   } catch (error) {
     tellNot(id, error);
   }
+}
+
+async function taken(id: number, createdMs: number): Promise<CommittedPoint> {
+  const point = link.takePoint(createdMs);
+  tell({ type: "taken", id, point: await point.taken });
+  return point.committed;
 }
 
 function verify(id: number, isRepairing: boolean): void {
@@ -101,9 +115,16 @@ owner.on("message", (command: LinkCommand) => {
     case "end verification":
       link.endVerification();
       break;
+    case "take":
+      void cut(command.id, command.createdMs);
+      break;
+    case "limit":
+      link.limitCopying(command.bytesPerSecond);
+      break;
   }
 });
 
+link.limitCopying(data.bytesPerSecond);
 if (data.isPaused) link.pause();
 await link.run();
 clearInterval(timer);

@@ -4,6 +4,11 @@ import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 
 export { LINK_STATES } from "../replication/link.ts";
 
+/** A point that was cut at one instant with those of other volumes; the receiver may not have it yet. */
+export interface TakenPointRow {
+  readonly point: number;
+}
+
 export interface MirrorStatus extends LinkStatus {
   /** The receiver: HOST:PORT. */
   readonly to: string;
@@ -13,6 +18,8 @@ export interface MirrorStatus extends LinkStatus {
   /** Writes are logged for the receiver. Where they are not, what they touch is copied. */
   readonly isLogging: boolean;
   readonly toCopyBytes: number;
+  /** The limit of copying; null where there is none. */
+  readonly copyBytesPerSecond: number | null;
   /** Blocks of consistency points that were written since the last one was cut. */
   readonly writtenBlocks: number;
   /** Since the daemon began. */

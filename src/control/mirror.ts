@@ -9,17 +9,18 @@ import type { LinkStatus } from "../replication/link.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import type { VerificationStatus } from "../replication/verification.ts";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
-import type { LinkAttachment } from "../targets/mirror/mirror-server.ts";
+import type { LinkAttachment, MirrorOrder } from "../targets/mirror/mirror-server.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import type { Device } from "../ublk/device.ts";
 import { signalEvent } from "../ublk/event.ts";
 import type { MirrorConfig } from "./config.ts";
+import type { GroupEntry } from "./group-part.ts";
 import { volumeMark } from "./identity.ts";
 import type { LinkCommand, LinkNews, LinkWorkerData } from "./link-worker.ts";
 import { log } from "./log.ts";
-import type { MirrorStatus } from "./mirror-status.ts";
+import type { MirrorStatus, TakenPointRow } from "./mirror-status.ts";
 import { mirrorStatePath } from "./paths.ts";
 import { formatAddress } from "./receive-address.ts";
 
@@ -32,6 +33,8 @@ const VERIFICATION_MS = 250;
 
 /** A stop waits so long for the last point. */
 const REST_MS = 10_000;
+/** So long may a point take before one of several volumes is cut: then the host waits for no earlier one. */
+const PREPARE_MS = 60_000;
 
 const UNKNOWN: LinkStatus = {
   state: "connecting",
@@ -58,16 +61,31 @@ export class Mirror {
   #restartMs: number = RESTART_MS.first;
   #restart: NodeJS.Timeout | undefined;
   #link: LinkStatus = UNKNOWN;
+  #bytesPerSecond: number | null;
+  readonly #group: GroupEntry<TakenPointRow>;
   #lastAsked = 0;
   /** By number: what the thread was asked, and has not answered. */
   readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
+  /** Of those that are cut while the host is held back: told as soon as they are cut. */
+  readonly #takes = new Map<number, PromiseWithResolvers<number>>();
+  /** The last one of these. */
+  #taken: { readonly point: number; readonly committed: Promise<CommittedPoint> } | undefined;
   readonly #verifications = new Map<number, PromiseWithResolvers<number>>();
 
-  constructor(name: string, config: MirrorConfig, memory: MirrorMemory, device: Device) {
+  /** `group` is the volume's part in points of several. */
+  constructor(
+    name: string,
+    config: MirrorConfig,
+    memory: MirrorMemory,
+    device: Device,
+    group: GroupEntry<TakenPointRow>,
+  ) {
     this.#name = name;
     this.#config = config;
     this.#memory = memory;
     this.#device = device;
+    this.#group = group;
+    this.#bytesPerSecond = config.copyBytesPerSecond;
     this.#numbers = new MirrorNumbers(memory);
     this.setMode(config.mode);
     this.setPolicy(config.policy);
@@ -87,6 +105,7 @@ export class Mirror {
       transport,
       receiver,
       isPaused: this.#isPaused,
+      bytesPerSecond: this.#bytesPerSecond,
     };
     const name = `link ${this.#name}`;
     const worker = new Worker(LINK_WORKER, { workerData, name, transferList: [toVolume.port2] });
@@ -105,10 +124,8 @@ export class Mirror {
 
   #exited(): void {
     this.#worker = undefined;
-    const asked = [...this.#cuts.values(), ...this.#verifications.values()];
-    for (const answer of asked) answer.reject(new UblkError("ELINK", "the link of the mirror has ended"));
-    this.#cuts.clear();
-    this.#verifications.clear();
+    for (const id of [...this.#cuts.keys(), ...this.#verifications.keys()])
+      this.#reject(id, new UblkError("ELINK", "the link of the mirror has ended"));
     if (this.#isStopped) return;
     // Nobody tells that what is written now is missing at the receiver: the state says so already, since the link was not in step.
     this.#restart = setTimeout(() => {
@@ -123,15 +140,23 @@ export class Mirror {
     if (news.type === "status") {
       this.#restartMs = RESTART_MS.first;
       this.#tellChange(news.status);
-      return;
+    } else if (news.type === "taken") {
+      this.#takes.get(news.id)?.resolve(news.point);
+      this.#takes.delete(news.id);
+    } else if (news.type === "cut") {
+      this.#cuts.get(news.id)?.resolve(news.point);
+      this.#cuts.delete(news.id);
+    } else if (news.type === "verifying") {
+      this.#verifications.get(news.id)?.resolve(news.number);
+      this.#verifications.delete(news.id);
+    } else this.#reject(news.id, new UblkError(news.code, news.message));
+  }
+
+  #reject(id: number, error: Error): void {
+    for (const answers of [this.#takes, this.#cuts, this.#verifications]) {
+      answers.get(id)?.reject(error);
+      answers.delete(id);
     }
-    const cut = this.#cuts.get(news.id);
-    const verification = this.#verifications.get(news.id);
-    this.#cuts.delete(news.id);
-    this.#verifications.delete(news.id);
-    if (news.type === "cut") cut?.resolve(news.point);
-    else if (news.type === "verifying") verification?.resolve(news.number);
-    else (cut ?? verification)?.reject(new UblkError(news.code, news.message));
   }
 
   #tellChange(status: LinkStatus): void {
@@ -159,6 +184,7 @@ export class Mirror {
       transport: this.#config.transport.transport,
       ...{ mode, policy, isLogging, overflows, heldWrites },
       toCopyBytes: numbers.toCopy * this.#memory.geometry.chunkSectors * SECTOR_BYTES,
+      copyBytesPerSecond: this.#bytesPerSecond,
       writtenBlocks: numbers.written,
     };
   }
@@ -173,6 +199,12 @@ export class Mirror {
     signalEvent(this.#memory.event);
   }
 
+  /** Of what is copied; null for no limit. */
+  limit(bytesPerSecond: number | null): void {
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#command({ type: "limit", bytesPerSecond });
+  }
+
   pause(): void {
     this.#isPaused = true;
     this.#command({ type: "pause" });
@@ -185,11 +217,78 @@ export class Mirror {
 
   /** Resolves with a point that shows all that was written before, once the receiver has it. Throws ELINK. */
   async cutPoint(): Promise<CommittedPoint> {
+    const { id, committed } = this.#newCut();
+    this.#command({ type: "cut", id });
+    return committed;
+  }
+
+  #newCut(): { readonly id: number; readonly committed: Promise<CommittedPoint> } {
     const id = this.#newNumber();
     const answer = Promise.withResolvers<CommittedPoint>();
     this.#cuts.set(id, answer);
-    this.#command({ type: "cut", id });
-    return answer.promise;
+    return { id, committed: answer.promise };
+  }
+
+  /**
+   * The first step of points of several volumes at one instant (see GroupPart): what was written by now gets to the receiver, so
+   * that little is left for when the host is held back. Gives a ticket for the other steps. Throws ELINK, ETIMEDOUT.
+   */
+  async prepare(): Promise<string> {
+    const nothing = (): Promise<void> => Promise.resolve();
+    return this.#group.prepare(
+      {
+        what: "Consistency point",
+        prepare: () => this.#named(this.#settle()),
+        take: (createdMs) => this.#named(this.#takePoint(createdMs)),
+        // A point is one of many, whatever becomes of those of other volumes.
+        ...{ goOn: nothing, keep: nothing, undo: nothing },
+      },
+      { holdBack: () => this.#order("hold writes"), letGo: () => this.#order("let writes go") },
+    );
+  }
+
+  async #order(kind: Exclude<MirrorOrder["kind"], "link">): Promise<void> {
+    await this.#device.order({ kind });
+  }
+
+  /** Of several volumes it has to be told which one cannot. */
+  async #named<T>(result: Promise<T>): Promise<T> {
+    try {
+      return await result;
+    } catch (cause) {
+      throw new UblkError(codeOf(cause) ?? "EIO", `Volume ${this.#name}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  async #settle(): Promise<void> {
+    const patience = new AbortController();
+    const late = sleep(PREPARE_MS, undefined, patience).then(
+      () => {
+        throw new UblkError("ETIMEDOUT", `the receiver has got no point for ${PREPARE_MS / 1000} s`);
+      },
+      () => undefined,
+    );
+    await Promise.race([this.cutPoint(), late]).finally(() => {
+      patience.abort();
+    });
+  }
+
+  async #takePoint(createdMs: number): Promise<TakenPointRow> {
+    const { id, committed } = this.#newCut();
+    // Whoever has it taken may never ask what has become of it.
+    committed.catch(() => undefined);
+    const taken = Promise.withResolvers<number>();
+    this.#takes.set(id, taken);
+    this.#command({ type: "take", id, createdMs });
+    const point = await taken.promise;
+    this.#taken = { point, committed };
+    return { point };
+  }
+
+  /** Resolves when the receiver has a point that was taken with those of other volumes. Throws ENOENT, ELINK. */
+  async committedPoint(point: number): Promise<CommittedPoint> {
+    if (this.#taken?.point === point) return this.#named(this.#taken.committed);
+    throw new UblkError("ENOENT", `Volume ${this.#name}: point ${point} was not taken with those of other volumes`);
   }
 
   #newNumber(): number {

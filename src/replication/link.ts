@@ -57,6 +57,13 @@ export interface LinkStatus {
   readonly verification: VerificationStatus | null;
 }
 
+/** A point that is cut while the host is held back. */
+export interface TakenPoint {
+  /** Its number, as soon as it is cut: then the host may go on. */
+  readonly taken: Promise<number>;
+  readonly committed: Promise<CommittedPoint>;
+}
+
 interface EarlyFrame {
   readonly type: FrameType;
   readonly payload: Uint8Array;
@@ -91,6 +98,8 @@ export class MirrorLink {
   readonly #points = { closed: 0, open: 0 };
   /** Who waits for a point, and for which. */
   #waiting: { readonly point: number; readonly answer: PromiseWithResolvers<CommittedPoint> }[] = [];
+  /** What the next point is to be, where somebody wants one of a moment that has a name. */
+  #held: { readonly createdMs: number; readonly taken: PromiseWithResolvers<number> } | undefined;
   /** Told when the state has changed, or the fault. */
   whenChanged: () => void = () => undefined;
 
@@ -106,7 +115,7 @@ export class MirrorLink {
     const { isComparing } = options;
     const { chunkSectors } = geometry;
     this.#sender = new Sender(
-      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, isComparing, nowMs: Date.now },
+      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, isComparing, nowMs: Date.now, later },
       {
         ready: () => {
           this.#ready();
@@ -160,7 +169,7 @@ export class MirrorLink {
     const timer = setInterval(() => {
       const { written, toCopy } = this.#numbers;
       // The last one was open, as something was being copied: what it has come to is shown by the next one.
-      if (written > 0 || toCopy > 0 || this.#lastPoint?.isClosed !== true) this.#sender.cut();
+      if (written > 0 || toCopy > 0 || this.#lastPoint?.isClosed !== true) this.#cut();
     }, this.#options.intervalMs);
     while (!this.#isStopped) {
       if (this.#isPaused) await this.#pauseEnds();
@@ -174,7 +183,7 @@ export class MirrorLink {
     while (!this.#isStopped) {
       await this.#ring.waitBeyond(this.#ring.end, this.#volume.wake);
       this.#sender.pump();
-      if (this.#sender.isFilling) this.#sender.cut();
+      if (this.#sender.isFilling) this.#cut();
     }
   }
 
@@ -262,7 +271,7 @@ export class MirrorLink {
 
   #take(type: FrameType, payload: Uint8Array): void {
     this.#sender.take(type, payload);
-    if (this.#sender.isFilling) this.#sender.cut();
+    if (this.#sender.isFilling) this.#cut();
   }
 
   #ready(): void {
@@ -278,8 +287,24 @@ export class MirrorLink {
     this.#waiting = waiting.filter((each) => each.point > point.point);
     for (const each of waiting) if (each.point <= point.point) each.answer.resolve(point);
     // What is to be copied does not wait for the next turn; nor does who waits for a point.
-    if (this.#numbers.toCopy > 0 || this.#waiting.length > 0) this.#sender.cut();
+    if (this.#waiting.length > 0 || this.#held !== undefined) this.#cut();
+    else if (this.#numbers.toCopy > 0) this.#cutToCopy();
     this.#show(null);
+  }
+
+  #cutToCopy(): void {
+    const waitMs = this.#sender.copyWaitMs;
+    if (waitMs === 0) this.#cut();
+    else if (waitMs < this.#options.intervalMs) {
+      later(waitMs, () => {
+        this.#cut();
+      });
+    }
+  }
+
+  /** In bytes a second, for what no log tells the receiver of; null for no limit. */
+  limitCopying(bytesPerSecond: number | null): void {
+    this.#sender.limitCopying(bytesPerSecond);
   }
 
   #closed(point: CommittedPoint): void {
@@ -295,6 +320,7 @@ export class MirrorLink {
   }
 
   #overflowed(): void {
+    this.#rejectHeld(new UblkError("EOVERFLOW", "the log of the source was full: it begins anew"));
     const isWaitedFor = this.#isConnected && this.#numbers.mode !== "async";
     // Writes wait that are in no log: they are answered when it is durable that this side goes on alone.
     if (isWaitedFor) {
@@ -312,7 +338,7 @@ export class MirrorLink {
     if (!wasConnected) return;
     this.#sender.disconnect();
     const lost = new UblkError("ELINK", "the connection to the receiver was lost");
-    for (const { answer } of this.#waiting.splice(0)) answer.reject(lost);
+    this.#rejectWaiting(lost);
     this.#show(this.#fault);
     await this.#goAlone();
   }
@@ -327,10 +353,22 @@ export class MirrorLink {
 
   /** Resolves with the next point that shows all that is written by now. Rejects where there is no connection. */
   async cutPoint(): Promise<CommittedPoint> {
-    this.#demandConnection();
+    this.#assertConnected();
+    const committed = this.#pointFrom(this.#sender.nextPoint);
+    this.#cut();
+    return committed;
+  }
+
+  #assertConnected(): void {
+    if (this.#isConnected) return;
+    const why = this.#fault === null ? "" : `: ${this.#fault.text}`;
+    throw new UblkError("ELINK", `there is no connection to the receiver${why}`);
+  }
+
+  /** Resolves with the first point from this one on that the receiver has committed. */
+  async #pointFrom(point: number): Promise<CommittedPoint> {
     const answer = Promise.withResolvers<CommittedPoint>();
-    this.#waiting.push({ point: this.#sender.nextPoint, answer });
-    this.#sender.cut();
+    this.#waiting.push({ point, answer });
     return answer.promise;
   }
 
@@ -339,7 +377,7 @@ export class MirrorLink {
    * connections. Gives its number, by which the status tells of it. Throws ELINK, EBUSY.
    */
   verify(isRepairing: boolean): number {
-    this.#demandConnection();
+    this.#assertConnected();
     return this.#sender.verify(isRepairing);
   }
 
@@ -347,10 +385,47 @@ export class MirrorLink {
     this.#sender.endVerification();
   }
 
-  #demandConnection(): void {
-    if (this.#isConnected) return;
-    const why = this.#fault === null ? "" : `: ${this.#fault.text}`;
-    throw new UblkError("ELINK", `there is no connection to the receiver${why}`);
+  /**
+   * Cuts a point of the moment that is called `createdMs`, when the one that is under way is committed; the host is held back
+   * until it is cut, or there is none (EEXPIRED). One at a time. Throws ELINK where there is no connection.
+   */
+  takePoint(createdMs: number): TakenPoint {
+    this.#assertConnected();
+    const taken = Promise.withResolvers<number>();
+    this.#held = { createdMs, taken };
+    const committed = taken.promise.then(async (wanted) => {
+      const found = await this.#pointFrom(wanted);
+      if (found.point === wanted) return found;
+      throw new UblkError("ELINK", `point ${wanted} was given up: the log began anew`);
+    });
+    // Who hears that it was not taken asks no further.
+    committed.catch(() => undefined);
+    this.#cut();
+    return { taken: taken.promise, committed };
+  }
+
+  #cut(): void {
+    const held = this.#held;
+    if (held === undefined) {
+      this.#sender.cut();
+      return;
+    }
+    const answer = (point: number | undefined): void => {
+      if (point === undefined) this.#rejectHeld(new UblkError("EEXPIRED", "the host was not held back any more"));
+      else held.taken.resolve(point);
+      this.#held = undefined;
+    };
+    this.#sender.cut({ createdMs: held.createdMs, answer });
+  }
+
+  #rejectHeld(error: Error): void {
+    this.#held?.taken.reject(error);
+    this.#held = undefined;
+  }
+
+  #rejectWaiting(error: Error): void {
+    for (const { answer } of this.#waiting.splice(0)) answer.reject(error);
+    this.#rejectHeld(error);
   }
 
   pause(): void {
@@ -380,10 +455,15 @@ export class MirrorLink {
   }
 
   #end(how: string): void {
-    for (const { answer } of this.#waiting.splice(0)) answer.reject(new UblkError("ELINK", `the mirror is ${how}`));
+    this.#rejectWaiting(new UblkError("ELINK", `the mirror is ${how}`));
     this.#connection?.close();
     this.#abort.abort();
   }
+}
+
+/** Keeps no thread from its end. */
+function later(ms: number, action: () => void): void {
+  setTimeout(action, ms).unref();
 }
 
 function welcomeIn(type: FrameType, payload: Uint8Array): Welcome {

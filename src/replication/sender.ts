@@ -11,12 +11,11 @@
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
 import { Comparison } from "./comparison.ts";
-import { planPoint } from "./point-plan.ts";
+import { CopyPace } from "./copy-pace.ts";
 import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import type { ChunkRun } from "../targets/mirror/owed-chunks.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
-import { POINT_READ_BYTES } from "../targets/mirror/mirror-target.ts";
 import type { ClosedTransfer, TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Welcome } from "./handshake.ts";
@@ -34,14 +33,13 @@ import {
   decodeItems,
   encodeRuns,
   ITEMS_DATA_BYTES_MAX,
-  RUN_KIND,
   RUNS_MAX,
   runSectors,
   type BlockGeometry,
   type PointRun,
 } from "./point-items.ts";
+import { PointParts } from "./point-parts.ts";
 import { limitsFor, type SourceLimits } from "./source-limits.ts";
-import { hasBit, SUMS_AHEAD_MAX } from "./sums.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
 import { Verification, type VerificationStatus } from "./verification.ts";
 
@@ -62,6 +60,8 @@ export type LookDone = (result: number, bytes: Uint8Array, onTheirWay: Uint8Arra
 
 /** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
 export interface SourceVolume {
+  /** What the host has asked of it in all, in a number that goes round. */
+  readonly hostRequests: number;
   /**
    * Logs anew: all that is owed is copied; `isFull`: all that there is. Of a point, `partialsMax` blocks may have to travel.
    * `ready` is told the first transfer of what is logged now.
@@ -69,9 +69,12 @@ export interface SourceVolume {
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void;
   /** The receiver has transfers before these in memory, and durably. */
   acknowledged(received: number, durable: number): void;
-  /** At most `copyChunks` chunks are to be copied with the point. */
-  cut(copyChunks: number, done: (cut: SourceCut) => void): void;
-  /** Reads what the store has there; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
+  /**
+   * At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back; `done` gets undefined
+   * where it is not.
+   */
+  cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void;
+  /** Reads what the store has there, POINT_READS parts at once at most; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
   /** Reads whole blocks to be compared, one part at a time: a later one is answered in place of an earlier one. */
   look(sector: number, sectors: number, done: LookDone): void;
@@ -97,6 +100,16 @@ export interface SenderParts {
   /** What is copied is compared first, and sent only where the receiver has it otherwise. */
   readonly isComparing: boolean;
   readonly nowMs: () => number;
+  /** Calls `action` after a while. */
+  readonly later: (ms: number, action: () => void) => void;
+}
+
+/** A point that is cut while the host is held back. */
+export interface HeldCut {
+  /** What its moment is called. */
+  readonly createdMs: number;
+  /** Gets its number; undefined where the host was held back no more, and there is none. */
+  readonly answer: (point: number | undefined) => void;
 }
 
 /** Whoever wants to know. */
@@ -121,13 +134,10 @@ export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => 
 /** A point on its way. */
 interface Point {
   readonly number: number;
+  readonly askedMs: number;
   readonly createdMs: number;
   readonly cut: SourceCut;
-  readonly runs: Generator<PointRun, void, undefined>;
-  readonly copies: Generator<PointRun, void, undefined>;
-  /** Of what is copied: runs that the receiver is asked to compare, and those that it has compared, to be sent as far as they differ. */
-  comparing: number;
-  readonly compared: ComparedRun[];
+  readonly parts: PointParts;
   /** Of the frame that is being filled. */
   items: PointRun[];
   data: Uint8Array[];
@@ -135,17 +145,9 @@ interface Point {
   frames: number;
   checksum: number;
   hasBegun: boolean;
-  hasAll: boolean;
   hasEnded: boolean;
-  isReading: boolean;
   /** The receiver has not all that it refers to: it is open there. */
   isLacking: boolean;
-}
-
-interface ComparedRun {
-  readonly run: PointRun;
-  readonly bytes: Uint8Array;
-  readonly differs: Uint8Array;
 }
 
 /** In bytes, since the link began. */
@@ -163,8 +165,8 @@ const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
 export class Sender {
   readonly #parts: SenderParts;
   readonly #events: SenderEvents;
-  readonly #dataBlocks: number;
   readonly #copyShare = new CopyShare();
+  readonly #copyPace: CopyPace;
   readonly #comparison: Comparison;
   #verification: Verification | undefined;
   #verifications = 0;
@@ -190,7 +192,6 @@ export class Sender {
   /** What is logged now is what the receiver gets. */
   #isReady = false;
   #isCutting = false;
-  #askedMs = 0;
   #point: Point | undefined;
   #lastPoint = 0;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
@@ -201,8 +202,11 @@ export class Sender {
   constructor(parts: SenderParts, events: SenderEvents) {
     this.#parts = parts;
     this.#events = events;
+    const { nowMs, later, volume } = parts;
+    this.#copyPace = new CopyPace({ nowMs, later, hostRequests: () => volume.hostRequests }, () => {
+      this.pump();
+    });
     this.#comparison = new Comparison(parts.geometry);
-    this.#dataBlocks = Math.max(1, Math.floor(POINT_READ_BYTES / this.#blockBytes));
   }
 
   get #blockBytes(): number {
@@ -298,6 +302,7 @@ export class Sender {
   #restart(isFull: boolean): void {
     this.#isReady = false;
     if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
+    this.#point?.parts.close();
     this.#point = undefined;
     this.#isCutting = false;
     const connection = this.#connections;
@@ -330,22 +335,52 @@ export class Sender {
     else this.#isReady = false;
   }
 
-  /** Has a point cut, unless one is under way. */
-  cut(): void {
+  /** Has a point cut, unless one is under way. What becomes of the connection meanwhile, `held` is not told. */
+  cut(held?: HeldCut): void {
     if (!this.#isReady || this.#isCutting || this.#point !== undefined || this.#send === undefined) return;
     this.#isCutting = true;
-    this.#askedMs = this.#parts.nowMs();
+    const askedMs = this.#parts.nowMs();
     const connection = this.#connections;
-    const copyBytes = this.#copyShare.bytes(this.#limits.copyBytesMax);
-    this.#parts.volume.cut(Math.max(1, Math.floor(copyBytes / this.#chunkBytes)), (cut) => {
+    this.#parts.volume.cut(this.#copyChunks, held !== undefined, (cut) => {
       if (!this.#isCutting) return;
       this.#isCutting = false;
-      this.#point = this.#newPoint(cut);
+      if (cut === undefined) {
+        held?.answer(undefined);
+        return;
+      }
+      this.#copyPace.copies(this.#copiedBytes(cut));
+      const point = this.#newPoint(cut, askedMs, held?.createdMs ?? askedMs);
+      this.#point = point;
       this.#cutEnd = cut.endTransfer;
       this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
-      if (connection === this.#connections) this.pump();
-      else this.#endPoint(false);
+      if (connection !== this.#connections) this.#endPoint(false);
+      else {
+        held?.answer(point.number);
+        this.pump();
+      }
     });
+  }
+
+  /** In bytes a second, for what is copied; null for no limit. */
+  limitCopying(bytesPerSecond: number | null): void {
+    this.#copyPace.limit(bytesPerSecond);
+  }
+
+  /** Milliseconds until something may be copied with a point: 0 where it may now. Points go on meanwhile. */
+  get copyWaitMs(): number {
+    return this.#copyPace.waitMs;
+  }
+
+  /** To be copied with a point that is cut now: one at least, where any may be. */
+  get #copyChunks(): number {
+    if (this.copyWaitMs > 0) return 0;
+    const { pointBytesMax } = this.#copyPace;
+    const bytes = Math.min(this.#copyShare.bytes(this.#limits.copyBytesMax), pointBytesMax);
+    return Math.max(1, Math.floor(bytes / this.#chunkBytes));
+  }
+
+  #copiedBytes({ copies }: SourceCut): number {
+    return copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
   }
 
   /** Of those from `first` to before `end` that are in the log here still. */
@@ -357,40 +392,29 @@ export class Sender {
     return charge;
   }
 
-  #newPoint(cut: SourceCut): Point {
+  #newPoint(cut: SourceCut, askedMs: number, createdMs: number): Point {
+    const { volume, geometry, chunkSectors } = this.#parts;
+    const whenRead = (): void => {
+      this.pump();
+    };
+    const comparison = this.#parts.isComparing ? this.#comparison : null;
+    const compared = this.#copied;
+    const options = { volume, geometry, chunkSectors, comparison, compared, pace: this.#copyPace, whenRead };
     return {
       number: ++this.#lastPoint,
-      createdMs: this.#askedMs,
+      askedMs,
+      createdMs,
       cut,
-      runs: planPoint(cut.half, this.#since, this.#dataBlocks),
-      copies: this.#copiesOf(cut),
-      comparing: 0,
-      compared: [],
+      parts: new PointParts(options, cut, this.#since),
       items: [],
       data: [],
       dataBytes: 0,
       frames: 0,
       checksum: 0,
       hasBegun: false,
-      hasAll: false,
       hasEnded: false,
-      isReading: false,
       isLacking: false,
     };
-  }
-
-  /** What is copied with a point: behind all else of it. */
-  *#copiesOf({ copies }: SourceCut): Generator<PointRun, void, undefined> {
-    const { geometry, chunkSectors } = this.#parts;
-    for (const { first, count } of copies) {
-      const end = Math.min((first + count) * chunkSectors, geometry.volumeSectors);
-      const endBlock = Math.ceil(end / geometry.blockSectors);
-      for (let block = Math.floor((first * chunkSectors) / geometry.blockSectors); block < endBlock;) {
-        const blocks = Math.min(this.#dataBlocks, endBlock - block);
-        yield { kind: RUN_KIND.DATA, block, blocks, transfer: 0, place: 0 };
-        block += blocks;
-      }
-    }
   }
 
   /** Sends what there is and what was granted. */
@@ -422,24 +446,15 @@ export class Sender {
 
   #sendPoint(send: SendPieces, point: Point): void {
     if (!point.hasBegun) this.#begin(send, point);
-    while (!point.isReading && !point.hasEnded) {
+    while (!point.hasEnded) {
       const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
-      const compared = isFull ? undefined : point.compared.shift();
-      const isWhole = point.hasAll && point.comparing === 0 && compared === undefined;
-      if (compared !== undefined) this.#takeDiffering(point, compared);
-      else if (point.items.length > 0 && (isFull || isWhole)) {
+      if (point.items.length > 0 && (isFull || point.parts.isEmpty)) {
         if (!this.#sendItems(send, point)) return;
-      } else if (isWhole) {
+      } else if (point.parts.isEmpty) {
         if (!this.#comparison.isIdle) return;
         this.#end(send, point);
-      } else if (point.hasAll || !this.#mayTake(point)) return;
-      else this.#take(point);
+      } else if (!this.#take(point)) return;
     }
-  }
-
-  /** What is compared stays in memory until it is sent, or need not be. */
-  #mayTake({ comparing, compared }: Point): boolean {
-    return this.#comparison.hasRoom && comparing + compared.length < SUMS_AHEAD_MAX;
   }
 
   #begin(send: SendPieces, point: Point): void {
@@ -453,54 +468,15 @@ export class Sender {
     send(FRAME.POINT_BEGIN, payload);
   }
 
-  /** The next run of the point: what travels is read first. */
-  #take(point: Point): void {
-    const { value: run } = point.runs.next();
-    const { value: copy } = run === undefined ? point.copies.next() : { value: undefined };
-    if (run !== undefined && run.kind !== RUN_KIND.DATA) point.items.push(run);
-    else if (run !== undefined) this.#read(point, run, false);
-    else if (copy !== undefined) this.#read(point, copy, this.#parts.isComparing);
-    else point.hasAll = true;
-  }
-
-  #read(point: Point, run: PointRun, isCompared: boolean): void {
-    const { geometry, volume } = this.#parts;
-    point.isReading = true;
-    volume.read(run.block * geometry.blockSectors, runSectors(run, geometry), (result, bytes) => {
-      if (this.#point !== point) return;
-      if (result < 0) {
-        this.#read(point, run, isCompared);
-        return;
-      }
-      point.isReading = false;
-      volume.hasRead(run.block, run.blocks);
-      if (isCompared) this.#compare(point, run, bytes.slice());
-      else addData(point, run, bytes.slice());
-      this.pump();
-    });
-  }
-
-  #compare(point: Point, run: PointRun, bytes: Uint8Array): void {
-    if (this.#send === undefined) return;
-    point.comparing++;
-    this.#comparison.ask(run, bytes, (differs) => {
-      point.comparing--;
-      point.compared.push({ run, bytes, differs });
-    });
-  }
-
-  /** Of what was compared, what the receiver has otherwise. */
-  #takeDiffering(point: Point, { run, bytes, differs }: ComparedRun): void {
-    this.#copied.comparedBytes += bytes.length;
-    this.#copied.equalBytes += bytes.length;
-    for (let index = 0; index < run.blocks; index++) {
-      if (!hasBit(differs, index)) continue;
-      const first = index;
-      while (index + 1 < run.blocks && hasBit(differs, index + 1)) index++;
-      const data = bytes.subarray(first * this.#blockBytes, (index + 1) * this.#blockBytes);
-      addData(point, { ...run, block: run.block + first, blocks: index + 1 - first }, data);
-      this.#copied.equalBytes -= data.length;
-    }
+  /** The next part of the point, unless the last ones are equal at the receiver; false where it is not read or compared yet. */
+  #take(point: Point): boolean {
+    const part = point.parts.take();
+    if (part === undefined) return point.parts.isEmpty;
+    point.items.push(part.run);
+    if (part.data === undefined) return true;
+    point.data.push(part.data);
+    point.dataBytes += part.data.length;
+    return true;
   }
 
   /** False where that much was not granted yet. */
@@ -575,11 +551,11 @@ export class Sender {
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
     }
-    const { cut, createdMs, isLacking } = this.#point;
+    const { cut, askedMs, createdMs, isLacking } = this.#point;
     const isClosed = cut.isClosed && !isLacking;
     this.#since = cut.endTransfer;
-    const copied = cut.copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
-    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - createdMs);
+    const copied = this.#copiedBytes(cut);
+    if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
     if (isClosed) this.#verification?.closed(number);
@@ -590,16 +566,10 @@ export class Sender {
   #endPoint(isCommitted: boolean): void {
     const point = this.#point;
     if (point === undefined) return;
+    point.parts.close();
     this.#point = undefined;
     this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
   }
-}
-
-/** What travels with the frame that is being filled. */
-function addData(point: Point, run: PointRun, bytes: Uint8Array): void {
-  point.items.push(run);
-  point.data.push(bytes);
-  point.dataBytes += bytes.length;
 }
 
 /** Numbers go round: what counts is how far apart they are. */

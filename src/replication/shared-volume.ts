@@ -1,18 +1,16 @@
 /**
  * The volume that is mirrored as the thread of the link sees it: it orders by messages, and is answered by messages.
  *
- * Invariant: an answer goes to whoever asked. What a later order has overtaken is never answered.
+ * Invariant: an answer goes to whoever asked. What a later order has overtaken is never answered, but reads always are.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import { dirtyHalves, MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
-import { LOOK_PLACE, readPlace, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
+import { LOOK_PLACE, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { signalEvent } from "../ublk/event.ts";
 import type { LookDone, SourceCut, SourceVolume } from "./sender.ts";
-
-/** What could not be read is read again after so long: it may be the disk's fault for good. */
-const RETRY_MS = 1000;
+import { SharedReads } from "./shared-reads.ts";
 
 interface Asked<Answer> {
   readonly id: number;
@@ -24,13 +22,11 @@ export class SharedVolume implements SourceVolume {
   readonly #port: MessagePort;
   readonly #numbers: MirrorNumbers;
   readonly #halves: readonly [DirtyBlocks, DirtyBlocks];
-  readonly #reads: Uint8Array;
+  readonly #reads: SharedReads;
   #lastId = 0;
   #restart: Asked<(firstTransfer: number) => void> | undefined;
-  #cut: Asked<(cut: SourceCut) => void> | undefined;
+  #cut: Asked<(cut: SourceCut | undefined) => void> | undefined;
   #look: (Asked<LookDone> & { readonly sectors: number }) | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  readonly #reading = new Map<number, { sectors: number; done: (result: number, bytes: Uint8Array) => void }>();
   /** Told when the log was full, and nothing is logged any more. */
   whenOverflowed: () => void = () => undefined;
   /** Told when something could not be read, with a negative errno; it is tried again. */
@@ -41,7 +37,9 @@ export class SharedVolume implements SourceVolume {
     this.#port = port;
     this.#numbers = new MirrorNumbers(memory);
     this.#halves = dirtyHalves(memory);
-    this.#reads = new Uint8Array(memory.reads);
+    this.#reads = new SharedReads(memory.reads, (place, sector, sectors) => {
+      this.#order({ kind: "read", place, sector, sectors });
+    });
     port.on("message", (report: LinkReport) => {
       this.#take(report);
     });
@@ -49,7 +47,7 @@ export class SharedVolume implements SourceVolume {
 
   /** Orders nothing any more. */
   close(): void {
-    clearTimeout(this.#retry);
+    this.#reads.close();
     this.#port.close();
   }
 
@@ -71,8 +69,12 @@ export class SharedVolume implements SourceVolume {
       case "cut":
         if (this.#cut?.id === report.id) this.#cut.done({ ...report, half: this.#halves[report.half] });
         break;
+      case "not cut":
+        if (this.#cut?.id === report.id) this.#cut.done(undefined);
+        break;
       case "read":
-        this.#hasRead(report.id, report.result);
+        if (report.result < 0) this.whenUnread(report.result);
+        this.#reads.ended(report.place, report.result);
         break;
       case "looked":
         this.#hasLooked(report);
@@ -83,34 +85,22 @@ export class SharedVolume implements SourceVolume {
     }
   }
 
-  #hasRead(id: number, result: number): void {
-    const asked = this.#reading.get(id);
-    this.#reading.delete(id);
-    if (asked === undefined) return;
-    const { sectors, done } = asked;
-    if (result < 0) {
-      this.whenUnread(result);
-      this.#retry = setTimeout(() => {
-        done(result, this.#reads.subarray(0, 0));
-      }, RETRY_MS);
-      return;
-    }
-    const at = readPlace(id);
-    done(0, this.#reads.subarray(at, at + sectors * SECTOR_BYTES));
+  get hostRequests(): number {
+    return this.#numbers.requests;
   }
 
   #hasLooked({ id, result, onTheirWay }: LinkReport & { readonly kind: "looked" }): void {
     const look = this.#look;
     if (look?.id !== id) return;
     this.#look = undefined;
-    look.done(result, this.#reads.subarray(LOOK_PLACE, LOOK_PLACE + look.sectors * SECTOR_BYTES), onTheirWay);
+    const bytes = new Uint8Array(this.#memory.reads, LOOK_PLACE, look.sectors * SECTOR_BYTES);
+    look.done(result, bytes, onTheirWay);
   }
 
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void {
     const id = ++this.#lastId;
     this.#restart = { id, done: ready };
     this.#cut = undefined;
-    this.#reading.clear();
     this.#order({ kind: "restart", id, isFull, partialsMax });
   }
 
@@ -119,16 +109,14 @@ export class SharedVolume implements SourceVolume {
     this.wake();
   }
 
-  cut(copyChunks: number, done: (cut: SourceCut) => void): void {
+  cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void {
     const id = ++this.#lastId;
     this.#cut = { id, done };
-    this.#order({ kind: "cut", id, copyChunks });
+    this.#order({ kind: "cut", id, copyChunks, isHeld });
   }
 
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void {
-    const id = ++this.#lastId;
-    this.#reading.set(id, { sectors, done });
-    this.#order({ kind: "read", id, sector, sectors });
+    this.#reads.read({ sector, sectors, done });
   }
 
   look(sector: number, sectors: number, done: LookDone): void {

@@ -26,7 +26,7 @@ import { FileTarget, type FileOptions } from "./file.ts";
 import { MemoryTarget, type MemoryOptions } from "./memory.ts";
 import { NullTarget } from "./null.ts";
 import { MirrorNumbers, dirtyHalves, type MirrorMemory } from "./mirror/mirror-memory.ts";
-import { MirrorServer, type LinkAttachment } from "./mirror/mirror-server.ts";
+import { MirrorServer, type MirrorOrder } from "./mirror/mirror-server.ts";
 import { belowMirror, MirrorTarget } from "./mirror/mirror-target.ts";
 import { OwedChunks } from "./mirror/owed-chunks.ts";
 import { SECTOR_BYTES } from "./mirror/transfer.ts";
@@ -82,7 +82,7 @@ export function openTarget(options: StackOptions, context: QueueContext): Target
   if (cow === null) {
     const { target, mirror } = openStored(options, context);
     const top = withFilters(filters, target, context);
-    if (mirror !== undefined) top.obey = (order, answer) => attachLink(mirror, order as LinkAttachment, answer);
+    if (mirror !== undefined) top.obey = (order, answer) => obeyMirror(mirror, order as MirrorOrder, answer);
     return top;
   }
   const { target, mirror } = openCopying(options, cow, context);
@@ -90,15 +90,19 @@ export function openTarget(options: StackOptions, context: QueueContext): Target
   const top = withFilters(filters, target, context);
   // Orders go past the filters, which know of requests alone.
   top.obey = (order, answer) => {
-    const given = order as CowOrder | LinkAttachment;
-    if (given.kind !== "link") obeyCow(target, views, given, answer);
-    else if (mirror !== undefined) attachLink(mirror, given, answer);
+    const given = order as CowOrder | MirrorOrder;
+    if (!isForMirror(given)) obeyCow(target, views, given, answer);
+    else if (mirror !== undefined) obeyMirror(mirror, given, answer);
   };
   return top;
 }
 
-function attachLink(mirror: MirrorServer, link: LinkAttachment, answer: (answer: unknown) => void): void {
-  mirror.attach(link);
+function isForMirror(order: CowOrder | MirrorOrder): order is MirrorOrder {
+  return order.kind === "link" || order.kind === "hold writes" || order.kind === "let writes go";
+}
+
+function obeyMirror(mirror: MirrorServer, order: MirrorOrder, answer: (answer: unknown) => void): void {
+  mirror.obey(order);
   answer({});
 }
 

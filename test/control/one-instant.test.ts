@@ -5,6 +5,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { serveApi } from "../../src/control/api.ts";
 import { startCopies, type NewCopies } from "../../src/control/copy-group.ts";
+import { cutGroup } from "../../src/control/mirror-group.ts";
 import { takeGroup } from "../../src/control/snapshot-group.ts";
 import { UblkError } from "../../src/ublk/errors.ts";
 import { SampleVolume } from "./sample.ts";
@@ -61,6 +62,7 @@ const copyAll = (): ReturnType<typeof startCopies> => startCopies(VOLUMES, WANTE
 for (const [what, take] of [
   ["a snapshot", () => takeGroup(VOLUMES, "monday")],
   ["a copy", copyAll],
+  ["a point", () => cutGroup(VOLUMES)],
 ] as const) {
   test.serial(`${what}: all are held back before any takes, and none goes on before all have taken`, async (t) => {
     const { calls, volumes } = await scene(t);
@@ -78,6 +80,32 @@ for (const [what, take] of [
     t.is(new Set(volumes.map(({ createdMs }) => createdMs)).size, 1, "the instant has one name");
   });
 }
+
+test.serial("points of one instant have one moment, and are waited for at each receiver", async (t) => {
+  const { calls, volumes } = await scene(t);
+  const rows = await cutGroup(VOLUMES);
+  t.deepEqual(
+    rows.map(({ volume, point }) => [volume, point]),
+    VOLUMES.map((volume) => [volume, 14]),
+  );
+  t.deepEqual([...new Set(rows.map(({ createdMs }) => createdMs))], [volumes[0]?.createdMs]);
+  t.deepEqual(calls.slice(12).toSorted(), allDo("committed", ...VOLUMES), "once they have gone on");
+});
+
+test.serial("a receiver that has not got its point is told; nothing has to be undone", async (t) => {
+  const { calls } = await scene(t, "log committed", "ELINK");
+  await t.throwsAsync(cutGroup(VOLUMES), { code: "ELINK", message: "Volume log: it cannot" });
+  t.is(calls.length, 15);
+});
+
+test.serial("where no point can be cut of one volume, those of the others are points like any other", async (t) => {
+  const { calls } = await scene(t, "db take", "EEXPIRED");
+  await t.throwsAsync(cutGroup(VOLUMES), {
+    code: "EEXPIRED",
+    message: "No consistency point at one instant: Volume db: it cannot",
+  });
+  t.deepEqual(calls.slice(9).toSorted(), allDo("undo", ...VOLUMES));
+});
 
 test.serial("jobs have one name, that no volume has given yet, and each its own destinations", async (t) => {
   const { volumes } = await scene(t);

@@ -11,7 +11,7 @@ import type {
 } from "../../src/control/api.ts";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
 import type { VerificationStatus } from "../../src/replication/verification.ts";
-import type { MirrorStatus } from "../../src/control/mirror-status.ts";
+import type { MirrorStatus, TakenPointRow } from "../../src/control/mirror-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
 import type { VolumeStatus } from "../../src/control/status.ts";
@@ -64,6 +64,7 @@ export const sampleMirror: MirrorStatus = {
   policy: "continue",
   isLogging: true,
   toCopyBytes: 0,
+  copyBytesPerSecond: null,
   writtenBlocks: 3,
   overflows: 1,
   heldWrites: 4,
@@ -251,7 +252,7 @@ export class SampleVolume implements ControlledVolume {
       return Promise.resolve();
     },
   };
-  #prepared: SnapshotRow | CopyRow = sampleSnapshot;
+  #prepared: SnapshotRow | CopyRow | TakenPointRow = sampleSnapshot;
   /** What the instant was called. */
   createdMs = 0;
 
@@ -301,6 +302,18 @@ export class SampleVolume implements ControlledVolume {
     verify: (isRepairing) => {
       this.#note(`mirror verify ${isRepairing}`);
       return Promise.resolve(this.verification());
+    },
+    prepare: () => {
+      this.#note("prepare point");
+      this.#prepared = { point: 14 };
+      return Promise.resolve("ticket-p");
+    },
+    committedPoint: (point) => {
+      this.#note(`committed ${point}`);
+      return Promise.resolve({ point, createdMs: this.createdMs, isClosed: true });
+    },
+    limit: (bytesPerSecond) => {
+      this.#note(`mirror limit ${String(bytesPerSecond)}`);
     },
     setMode: (mode) => {
       this.#note(`mirror mode ${mode}`);

@@ -72,6 +72,11 @@ class FakeReceiver {
   /** Commits the next point that comes. */
   async commit(): Promise<number> {
     const { point } = decodePointBegin(await this.next(FRAME.POINT_BEGIN));
+    return this.end(point);
+  }
+
+  /** Commits the point whose beginning has come. */
+  async end(point: number): Promise<number> {
     await this.next(FRAME.POINT_END);
     const payload = new Uint8Array(POINT_COMMITTED_BYTES);
     encodePointCommitted(payload, point);
@@ -92,6 +97,8 @@ class Bed {
   readonly statuses: LinkStatus[] = [];
   readonly orders: LinkOrder[] = [];
   isDamaged = false;
+  /** The volume is held back when a point is cut that needs it. */
+  isHeldBack = true;
   readonly #receivers: FakeReceiver[] = [];
   #wake: () => void = () => undefined;
 
@@ -100,11 +107,11 @@ class Bed {
     const event = native.eventDescriptor();
     const memory = allocateMirror(GEOMETRY, 4 * MIB, event);
     this.numbers = new MirrorNumbers(memory);
-    this.numbers.tell(true, 0, 0, 0, 0);
+    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, 0);
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (order: LinkOrder) => {
       this.orders.push(order);
-      const report = answerTo(order, this.isDamaged);
+      const report = answerTo(order, this.isDamaged, this.isHeldBack);
       if (report !== undefined) port1.postMessage(report);
     });
     const transport: Transport = {
@@ -171,10 +178,11 @@ class Bed {
   }
 }
 
-function answerTo(order: LinkOrder, damaged: boolean): LinkReport | undefined {
-  if (order.kind === "read") return { kind: "read", id: order.id, result: -ERRNO.EIO };
+function answerTo(order: LinkOrder, damaged: boolean, isHeldBack: boolean): LinkReport | undefined {
+  if (order.kind === "read") return { kind: "read", place: order.place, result: -ERRNO.EIO };
   if (order.kind === "restart") return { kind: "ready", id: order.id, firstTransfer: 0 };
   if (order.kind !== "cut") return undefined;
+  if (order.isHeld && !isHeldBack) return { kind: "not cut", id: order.id };
   const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;
   // What is to be copied cannot be read.
   return damaged
@@ -261,6 +269,30 @@ test("a point on demand is one that was cut after it was asked for; without a co
   const lost = bed.link.cutPoint();
   receiver.cut();
   await t.throwsAsync(lost, { code: "ELINK", message: /was lost/ });
+});
+
+test("a point that is cut while the host is held back has the moment that it was given, and is told before it is committed", async (t) => {
+  const bed = await Bed.make(t);
+  t.throws(() => bed.link.takePoint(7), { code: "ELINK" });
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  await bed.linked(true);
+  // Behind the first one, of the new log.
+  const { taken, committed } = bed.link.takePoint(7);
+  await receiver.commit();
+  const point = await taken;
+  const { createdMs } = decodePointBegin(await receiver.next(FRAME.POINT_BEGIN));
+  t.is(createdMs, 7);
+  await receiver.end(point);
+  t.deepEqual(await committed, { point, createdMs: 7, isClosed: true });
+
+  bed.isHeldBack = false;
+  await t.throwsAsync(bed.link.takePoint(8).taken, { code: "EEXPIRED" });
+  bed.isHeldBack = true;
+  const last = bed.link.takePoint(9);
+  await last.taken;
+  receiver.cut();
+  await t.throwsAsync(last.committed, { code: "ELINK" }, "it was cut, and the receiver has it not");
 });
 
 test("a pause ends the connection in peace and makes none; after it there is one again", async (t) => {

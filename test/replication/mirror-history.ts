@@ -38,6 +38,8 @@ const SECTORS = 8 * 24 + 3;
 const CHUNK_SECTORS = 32;
 const CHUNKS = Math.ceil(SECTORS / CHUNK_SECTORS);
 const GEOMETRY = { volumeSectors: SECTORS, blockSectors: 8 } as const;
+/** Chunks that are copied with a point, each with a read of its own. */
+const COPIED_AT_ONCE = 3;
 const DEPTH = 8;
 const MAX_SECTORS = 20;
 const RING = { slots: 16, dataBytes: 256 * SECTOR_BYTES } as const;
@@ -61,6 +63,7 @@ const NOTHING_REACHED = {
   equalSectors: 0,
   verified: 0,
   found: 0,
+  held: 0,
 };
 /** How often what has happened. */
 export type Reached = Record<keyof typeof NOTHING_REACHED, number>;
@@ -72,6 +75,8 @@ const TURNS = 6000;
 const BEFORE = 1_000_000;
 /** Of a sector that nobody has ever written so: its bits have turned over. */
 const TURNED = 2_000_000;
+/** What the moment of a point is called that was cut while the host was held back: this, and the last write that was asked before. */
+const HELD_MS = 1_000_000_000;
 const GENERATION = "00000000000000aa";
 
 interface Remote {
@@ -100,12 +105,24 @@ class Source implements Layer {
   readonly #ring: TransferReader;
   readonly #whenBase: (image: Int32Array) => void;
   #sequence: number;
+  /** Grows with what happens: the link's clock. */
+  #turns = 0;
+  readonly #later: (() => void)[] = [];
+  /** What the moment of a point is called that is to be cut while the host is held back; 0 for none. */
+  #heldMs = 0;
 
   constructor(
     random: Random,
     disk: SimDisk,
     step: () => void,
-    life: { incarnation: number; sequence: number; recorded: readonly number[]; reach: number; isComparing: boolean },
+    life: {
+      incarnation: number;
+      sequence: number;
+      recorded: readonly number[];
+      reach: number;
+      isComparing: boolean;
+      bytesPerSecond: number;
+    },
     whenBase: (image: Int32Array) => void,
     reached: Reached,
   ) {
@@ -138,7 +155,11 @@ class Source implements Layer {
     for (const chunk of life.recorded) this.#places.restore(chunk);
     owed.begin();
     let copies: ChunkRun[] = [];
+    const { target } = this;
     const volume: SourceVolume = {
+      get hostRequests(): number {
+        return target.requests;
+      },
       restart: (isFull, partialsMax, ready) => {
         this.target.stopLogging();
         if (isFull) owed.copyVolume();
@@ -150,10 +171,17 @@ class Source implements Layer {
       acknowledged: (received, durable) => {
         this.target.acknowledged(received, durable);
       },
-      cut: (_copyChunks, done) => {
+      cut: (copyChunks, isHeld, done) => {
+        if (isHeld && !this.target.isHeldBack) {
+          done(undefined);
+          return;
+        }
         this.target.cut(({ half, endTransfer, isClosed }) => {
-          const run = isClosed ? undefined : owed.take(2);
-          copies = run === undefined ? [] : [run];
+          copies = [];
+          for (let left = isClosed ? 0 : Math.min(copyChunks, COPIED_AT_ONCE); left > 0; left--) {
+            const run = owed.take(1);
+            if (run !== undefined) copies.push(run);
+          }
           done({ half, endTransfer, isClosed, copies });
         });
       },
@@ -182,10 +210,12 @@ class Source implements Layer {
       this.sender.overflowed();
     };
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
+    const clock = { nowMs: () => this.#turns, later: (_ms: number, action: () => void) => this.#later.push(action) };
     this.sender = new Sender(
-      { ...parts, chunkSectors: CHUNK_SECTORS, ringSize: RING, isComparing: life.isComparing, nowMs: () => 0 },
+      { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING, isComparing: life.isComparing },
       { ready: nothing, committed: nothing },
     );
+    if (life.bytesPerSecond > 0) this.sender.limitCopying(life.bytesPerSecond);
     this.#requests = this.#isBusy.map((_, slot) => {
       const buffer = this.world.memory(MAX_SECTORS * SECTOR_BYTES);
       return new Request(slot, new Uint8Array(buffer.buffer), buffer.address);
@@ -256,8 +286,31 @@ class Source implements Layer {
     this.#places.endWrite(...chunksOf(request));
   }
 
-  /** The link looks for what was logged. */
+  /** A point, or one that is cut while the host is held back: it may go on before that comes to it. */
+  cut(): void {
+    const { target, sender } = this;
+    if (!target.isHeldBack && this.#random.chance(0.1)) {
+      target.isHeldBack = true;
+      this.#heldMs = HELD_MS + this.#sequence;
+    }
+    const answer = (point: number | undefined): void => {
+      if (point !== undefined) this.#reached.held++;
+      this.#heldMs = 0;
+    };
+    if (this.#heldMs > 0) sender.cut({ createdMs: this.#heldMs, answer });
+    else sender.cut();
+  }
+
+  letGo(): void {
+    this.#heldMs = 0;
+    this.target.isHeldBack = false;
+  }
+
+  /** The link looks for what was logged, and for what it was to do later. */
   link(): void {
+    this.#turns++;
+    if (this.target.isHeldBack && this.#random.chance(0.3)) this.letGo();
+    this.#later.shift()?.();
     void this.#ring.waitBeyond(this.#ring.end, nothing);
     this.sender.pump();
   }
@@ -413,8 +466,13 @@ export class MirrorHistory {
       world.complete();
       world.endBatch();
     } else if (what < 15) source.link();
-    else if (what < 16 && random.chance(0.3)) source.sender.cut();
-    else if (what < 20) this.#deliver(receiver);
+    else if (what < 16) {
+      if (isLast) source.letGo();
+      if (random.chance(0.3)) {
+        if (isLast) source.sender.cut();
+        else source.cut();
+      }
+    } else if (what < 20) this.#deliver(receiver);
     else if (what < 23) {
       const frame = this.#toSource.shift();
       if (frame?.type === FRAME.NAK) this.reached.naks++;
@@ -473,6 +531,7 @@ export class MirrorHistory {
     const incarnation = ++this.#incarnation;
     const known = { sequence: this.#sequence, recorded: this.#recorded, reach: this.#reach };
     const life = { incarnation, ...known, isComparing: this.#isComparing };
+    const bytesPerSecond = this.#random.chance(0.3) ? 2 ** 20 : 0;
     const step = (): void => {
       this.#step("source");
     };
@@ -482,7 +541,7 @@ export class MirrorHistory {
       this.#logged = image;
       this.#tapped = [];
     };
-    return new Source(this.#random, this.#sourceDisk, step, life, whenBase, this.reached);
+    return new Source(this.#random, this.#sourceDisk, step, { ...life, bytesPerSecond }, whenBase, this.reached);
   }
 
   #startReceiver(isLast: boolean): Remote {
@@ -571,7 +630,7 @@ export class MirrorHistory {
       if (transfer.incarnation !== this.#tappedIncarnation) this.#followed = 0;
       this.#tappedIncarnation = transfer.incarnation;
     } else if (type === FRAME.POINT_BEGIN) {
-      const { point, cut, isClosed } = decodePointBegin(payload);
+      const { point, cut, isClosed, createdMs } = decodePointBegin(payload);
       this.#begunPoint = point;
       while (this.#tapped[0] !== undefined) {
         const { incarnation, number } = this.#tapped[0];
@@ -582,7 +641,14 @@ export class MirrorHistory {
         `point ${point} is sent, ${isClosed ? "closed" : "open"}, up to transfer ${cut.incarnation}.${cut.counter}`,
       );
       if (isClosed) this.#expected.set(point, this.#logged.slice());
+      if (createdMs >= HELD_MS) this.#expectNoLater(point, createdMs - HELD_MS);
     }
+  }
+
+  /** What was asked while the host was held back is in no point that was cut meanwhile. */
+  #expectNoLater(point: number, last: number): void {
+    const later = this.#logged.find((sequence) => sequence > last && sequence < BEFORE);
+    if (later !== undefined) throw new Error(`point ${point} has write ${later}, which came after ${last}`);
   }
 
   /** Transfers before this one are in what the log says. */

@@ -16,6 +16,7 @@ import { Sender, type LookDone, type SourceCut, type SourceVolume } from "../../
 import { limitsFor } from "../../src/replication/source-limits.ts";
 import { encodeSumsReply } from "../../src/replication/sums.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { POINT_READS } from "../../src/targets/mirror/mirror-target.ts";
 import type { ChunkRun } from "../../src/targets/mirror/owed-chunks.ts";
 import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import { newDirtyBlocks } from "./point-model.ts";
@@ -38,18 +39,23 @@ class Bed {
   readonly sender: Sender;
   readonly #writer: TransferWriter;
   readonly #granted: Granted;
-  #cut: ((cut: SourceCut) => void) | undefined;
+  /** What the volume was asked to copy with each point, in chunks. */
+  readonly copyChunks: number[] = [];
+  nowMs = 0;
+  #cut: ((cut: SourceCut | undefined) => void) | undefined;
 
   constructor(granted = MUCH, isComparing = false) {
     this.#granted = granted;
     const memory = new SharedArrayBuffer(transferRingBytes(RING));
     this.#writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
     const volume: SourceVolume = {
+      hostRequests: 0,
       restart: (_isFull, _partialsMax, ready) => {
         ready(1);
       },
       acknowledged: () => undefined,
-      cut: (_copyChunks, done) => {
+      cut: (copyChunks, _isHeld, done) => {
+        this.copyChunks.push(copyChunks);
         this.#cut = done;
       },
       read: (sector, sectors, done) => void this.reads.push({ sector, sectors, done }),
@@ -61,7 +67,7 @@ class Bed {
     const ring = new TransferReader(memory, RING, INCARNATION);
     const parts = { volume, ring, incarnation: INCARNATION, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS };
     this.sender = new Sender(
-      { ...parts, ringSize: RING, isComparing, nowMs: () => 0 },
+      { ...parts, ringSize: RING, isComparing, nowMs: () => this.nowMs, later: () => undefined },
       { ready: () => undefined, committed: () => undefined },
     );
     this.connect();
@@ -158,6 +164,34 @@ test("a point is sent behind what belongs to it, and nothing that was not grante
   t.is(bed.sent.at(-1)?.type, FRAME.POINT_END);
 });
 
+test("a limit holds copying up, and never points", (t) => {
+  const bed = new Bed();
+  // Two chunks in half a second.
+  bed.sender.limitCopying(2 * CHUNK_SECTORS * 512 * 2);
+  const copy = (count: number): void => {
+    bed.sender.cut();
+    bed.cut([{ first: 0, count }]);
+    for (const { sectors, done } of bed.reads.splice(0)) done(0, new Uint8Array(sectors * 512));
+    bed.commit(bed.count(FRAME.POINT_END));
+  };
+  copy(2);
+  copy(0);
+  t.is(bed.sender.copyWaitMs, 500);
+  bed.nowMs += 375;
+  copy(0);
+  bed.nowMs += 125;
+  copy(1);
+  bed.nowMs += 125;
+  copy(0);
+  bed.nowMs += 125;
+  bed.sender.limitCopying(1);
+  copy(1);
+  bed.sender.limitCopying(null);
+  copy(1);
+  t.deepEqual(bed.copyChunks.slice(1, -1), [2, 0, 0, 2, 0, 1]);
+  t.true((bed.copyChunks.at(-1) ?? 0) > 2);
+});
+
 test("a point that nobody has sent cannot be committed", (t) => {
   const bed = new Bed(NO_GRANT);
   t.throws(
@@ -201,7 +235,7 @@ test("no more is compared at once than may be without an answer, and no more is 
   for (let read = bed.reads.shift(); read !== undefined; read = bed.reads.shift()) {
     read.done(0, new Uint8Array(read.sectors * 512));
   }
-  t.is(bed.count(FRAME.SUMS), 16);
+  t.is(bed.count(FRAME.SUMS), POINT_READS);
   bed.compared(0, 64);
   t.is(bed.reads.length, 1);
 });

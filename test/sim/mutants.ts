@@ -68,8 +68,22 @@ const MUTANTS: readonly Mutant[] = [
     world: "mirror",
     name: "a log is given up, and what was being copied is forgotten",
     file: "src/targets/mirror/owed-chunks.ts",
-    from: "    for (const { first, count } of this.#taken) this.unlogged(first, first + count - 1);\n",
+    from: "    for (const run of [...this.#taken]) this.giveBack(run);\n",
     to: "",
+  },
+  {
+    world: "mirror",
+    name: "a write goes on while the host is held back",
+    file: "src/targets/mirror/mirror-target.ts",
+    from: "    if (this.#isHeldBack) return false;\n",
+    to: "",
+  },
+  {
+    world: "mirror",
+    name: "what was read for a point that is over counts for the next one",
+    file: "src/replication/point-parts.ts",
+    from: "      if (!this.#isOver) {",
+    to: "      {",
   },
   {
     world: "mirror",
@@ -116,7 +130,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     world: "mirror",
     name: "of what is copied and differs, a run's last block is left out",
-    file: "src/replication/sender.ts",
+    file: "src/replication/point-parts.ts",
     from: "while (index + 1 < run.blocks && hasBit(differs, index + 1)) index++;\n      const data",
     to: "while (index + 1 < run.blocks && hasBit(differs, index + 1)) index++;\n      if (index > first) continue;\n      const data",
   },

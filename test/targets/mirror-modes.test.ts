@@ -108,6 +108,26 @@ test("memory: a write when the remote has it, a flush when what was answered bef
   t.deepEqual(volume.answered(), ["flush"]);
 });
 
+test("held back: no write goes on that comes, reads and flushes do, and all in their order afterwards", (t) => {
+  const volume = linked("async");
+  volume.ask("before", Operation.WRITE);
+  volume.target.isHeldBack = true;
+  const held = volume.writer.open;
+  volume.ask("first", Operation.WRITE);
+  volume.ask("read", Operation.READ);
+  volume.ask("flush", Operation.FLUSH);
+  volume.target.policy = "stop";
+  volume.target.policy = "continue";
+  t.deepEqual(volume.answered(), ["before", "read", "flush"]);
+  let endTransfer = 0;
+  volume.target.cut((cut) => (endTransfer = cut.endTransfer));
+  volume.target.isHeldBack = false;
+  t.deepEqual(volume.answered(), ["first"]);
+  volume.writer.close();
+  t.is(endTransfer, held + 1);
+  t.is(volume.writer.open, endTransfer + 1, "what was held back is in none of the transfers of the point");
+});
+
 test("sync: a write when it is durable there, and a flush at once", (t) => {
   const volume = linked("sync");
   volume.ask("write", Operation.WRITE);

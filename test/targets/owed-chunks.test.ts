@@ -28,13 +28,13 @@ function copyAll(owed: OwedChunks): number[][] {
   return runs;
 }
 
-test("what was recorded before is copied, in runs, and retires with the first closed point", (t) => {
+test("what was recorded before is copied, the longest runs first, and retires with the first closed point", (t) => {
   const { places, owed } = setUp([3, 4, 5, 6, 7, 20, 1]);
   t.is(owed.toCopy, 7);
   t.deepEqual(copyAll(owed), [
-    [1, 1],
     [3, 4],
     [7, 1],
+    [1, 1],
     [20, 1],
   ]);
   t.is(owed.toCopy, 0);
@@ -84,16 +84,55 @@ test("a write that is not logged while its chunk is on its way has it copied aga
   t.deepEqual(copyAll(owed), [[9, 1]]);
 });
 
-test("what could not be copied is wanted again; turns go round", (t) => {
+test("what could not be copied is wanted again", (t) => {
   const { owed } = setUp([2, 30, 31]);
   const run = owed.take(1);
-  t.deepEqual(run, { first: 2, count: 1 });
+  t.deepEqual(run, { first: 30, count: 1 });
   if (run !== undefined) owed.giveBack(run);
   t.is(owed.toCopy, 3);
   t.deepEqual(copyAll(owed), [
-    [30, 2],
+    [31, 1],
     [2, 1],
+    [30, 1],
   ]);
+});
+
+test("what was owed before an outage is copied before what the outage has added, however long that is", (t) => {
+  const { places, owed } = setUp([3, 9]);
+  const first = owed.take(1);
+  t.deepEqual(first, { first: 3, count: 1 });
+  for (let chunk = 20; chunk < 26; chunk++) {
+    places.add(chunk, false);
+    places.settle(chunk);
+  }
+  // The first outage adds to what is owed, the second one as well, and what was on its way counts as old as it is.
+  owed.copyAll();
+  owed.unlogged(12, 13);
+  places.restore(28);
+  owed.copyAll();
+  owed.unlogged(9, 9);
+  t.is(owed.toCopy, 11);
+  t.deepEqual(copyAll(owed), [
+    [3, 1],
+    [9, 1],
+    [20, 4],
+    [24, 2],
+    [12, 2],
+    [28, 1],
+  ]);
+  owed.unlogged(5, 5);
+  owed.copyAll();
+  t.deepEqual(owed.take(9), { first: 5, count: 1 }, "there was nothing older left");
+});
+
+test("all of the volume is copied from its beginning, whatever was owed", (t) => {
+  const { owed } = setUp([9]);
+  owed.take(1);
+  owed.copyVolume();
+  t.is(owed.toCopy, 32);
+  t.deepEqual(owed.take(30), { first: 0, count: 30 });
+  t.deepEqual(owed.take(30), { first: 30, count: 2 });
+  t.is(owed.take(30), undefined);
 });
 
 test("when the log ends, all that is owed is to be copied, on its way or not", (t) => {

@@ -3,11 +3,13 @@
 import { open } from "node:fs/promises";
 import test from "ava";
 import { askMirror, askMirrorChange, askMirrorPoint, askMirrorVerification } from "../../src/control/client.ts";
+import { cutGroup, type MirrorGroupRow } from "../../src/control/mirror-group.ts";
 import type { MirrorStatus } from "../../src/control/mirror-status.ts";
 import type { VerificationStatus } from "../../src/replication/verification.ts";
 import { configure, Daemon } from "./daemon.ts";
+import { Counter, inTime, numberIn } from "./one-instant.ts";
 import { Remote, REMOTE } from "./remote.ts";
-import { image, MIB, sh, sluice, until, VerifiedLoad } from "./support.ts";
+import { image, MIB, sh, sluice, tried, until, VerifiedLoad } from "./support.ts";
 
 const VOLUME = "data";
 const SIZE = 16 * MIB;
@@ -149,3 +151,64 @@ test.serial("over TLS, hosts that know each other's keys, and no others", async 
   await daemon.end("SIGTERM");
   await remote.end("SIGTERM");
 });
+
+test.serial(
+  "points of two volumes at one instant: the later write is never there without the earlier one",
+  async (t) => {
+    const names = ["one", "other"] as const;
+    const daemons = { one: new Daemon("one"), other: new Daemon("other") };
+    const remote = await Remote.make(names, "clear", { size: "4MiB", store: "64MiB", log: "64MiB" });
+    await remote.start();
+    for (const name of names) {
+      const path = await image(name, 4 * MIB);
+      // The receivers get the points that are asked for here, and no others.
+      const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 30\ninterval = 3600\ncopy_limit = "1MiB"`;
+      await configure(name, `path = "${path}"\n[record]\nnvram = "/dev/shm/${name}.nvram"\n${mirror}`);
+      await sh(`bin/sluice nvram create ${name}`);
+      await daemons[name].start();
+      await sluice(`mirror limit ${name} none`);
+      t.is((await askMirror(name)).copyBytesPerSecond, null);
+    }
+    const counter = new Counter(daemons.one.path, daemons.other.path);
+    t.teardown(() => counter.stop());
+    for (const name of names) {
+      await until(async () => {
+        if (await is("connecting", name)()) return false;
+        return (await askMirrorPoint(name)).isClosed;
+      });
+    }
+    let before = 0;
+    for (let turn = 0; turn < 3; turn++) {
+      await counter.goesOn();
+      const rows = await inTime<MirrorGroupRow>(() => (turn === 0 ? sluice("mirror cp one,other") : cutGroup(names)));
+      t.deepEqual(
+        rows.map(({ volume, isClosed }) => [volume, isClosed]),
+        names.map((name) => [name, true]),
+      );
+      await until(async () =>
+        (await remote.statuses()).every(({ name, lastClosed }) =>
+          rows.some(({ volume, point }) => volume === name && lastClosed?.point === point),
+        ),
+      );
+      const moments = (await remote.statuses()).map(({ lastClosed }) => lastClosed?.created);
+      t.deepEqual(
+        moments,
+        names.map(() => new Date(rows[0]?.createdMs ?? 0).toISOString()),
+        "they have one name there",
+      );
+      const [one, other] = [await numberIn(Remote.path("one.path")), await numberIn(Remote.path("other.path"))];
+      t.true(other <= one && one <= other + 1, `the receivers have ${one} and ${other}`);
+      t.true(one > before && one <= counter.last + 1, `${one} of ${counter.last}, after ${before}`);
+      before = one;
+    }
+
+    await counter.goesOn();
+    await askMirrorChange("other", "pause");
+    const { output } = await tried("bin/sluice mirror cp one,other");
+    t.regex(output, /No consistency point at one instant: Volume other: .*(paused|no connection)/);
+    await counter.goesOn();
+    await counter.stop();
+    for (const name of names) await daemons[name].end("SIGTERM");
+    await remote.end("SIGTERM");
+  },
+);

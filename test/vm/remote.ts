@@ -35,28 +35,28 @@ export class Remote {
     await sh("ip link set here up && ip -n remote link set there up && ip -n remote link set lo up");
   }
 
-  /** Makes what the receiver keeps of a volume. */
+  /** Makes what the receiver keeps of volumes. */
   static async make(
-    volume: string,
+    volumes: string | readonly string[],
     transport: "clear" | "tls",
     sizes: { size: string; store: string; log: string },
   ): Promise<Remote> {
     await mkdir(ENVIRONMENT.SLUICE_CONFIG_DIR, { recursive: true });
+    const names = [volumes].flat();
     const toml = [
-      ...[
-        `transport = "${transport}"`,
-        `listen = "${REMOTE}:7450"`,
-        "silence = 30",
-        "[[volume]]",
-        `name = "${volume}"`,
-      ],
-      ...["path", "store", "log"].map((key) => `${key} = "${FOLDER}/${volume}.${key}"`),
+      ...[`transport = "${transport}"`, `listen = "${REMOTE}:7450"`, "silence = 30"],
+      ...names.flatMap((name) => [
+        ...["[[volume]]", `name = "${name}"`],
+        ...["path", "store", "log"].map((key) => `${key} = "${FOLDER}/${name}.${key}"`),
+      ]),
     ];
     await writeFile(`${ENVIRONMENT.SLUICE_CONFIG_DIR}/receive.toml`, `${toml.join("\n")}\n`);
     const remote = new Remote();
-    await remote.sluice(
-      `receive init ${volume} --size ${sizes.size} --store-size ${sizes.store} --log-size ${sizes.log}`,
-    );
+    for (const name of names) {
+      await remote.sluice(
+        `receive init ${name} --size ${sizes.size} --store-size ${sizes.store} --log-size ${sizes.log}`,
+      );
+    }
     return remote;
   }
 
@@ -92,10 +92,18 @@ export class Remote {
     await this.#ended;
   }
 
+  /** Of the only volume. */
   async status(): Promise<ReceivedStatus> {
-    const status = JSON.parse(await this.sluice("receive status --json")) as ReceiveStatus;
-    const [volume] = status.volumes;
-    if (volume === undefined || volume.state === "failed") throw new Error(`the remote has failed: ${volume?.error}`);
+    const [volume] = await this.statuses();
+    if (volume === undefined) throw new Error("the remote has no volume");
     return volume;
+  }
+
+  /** Throws where one has failed. */
+  async statuses(): Promise<readonly ReceivedStatus[]> {
+    const { volumes } = JSON.parse(await this.sluice("receive status --json")) as ReceiveStatus;
+    const failed = volumes.find(({ state }) => state === "failed");
+    if (failed !== undefined) throw new Error(`the remote has failed: ${failed.error}`);
+    return volumes;
   }
 }

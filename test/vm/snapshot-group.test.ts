@@ -1,8 +1,7 @@
 // vm: --disk 64M --disk 64M
 // vm-kernel: 7.2
 /** Snapshots and copies of several volumes at one instant, under a writer that writes to one only after the other has answered. */
-import { constants } from "node:fs";
-import { access, chmod, open, readFile, writeFile } from "node:fs/promises";
+import { access, chmod, readFile, writeFile } from "node:fs/promises";
 import test from "ava";
 import {
   ask,
@@ -14,50 +13,14 @@ import {
 } from "../../src/control/client.ts";
 import type { CopyGroupRow } from "../../src/control/copy-group.ts";
 import { takeGroup, type GroupRow } from "../../src/control/snapshot-group.ts";
-import { codeOf, messageOf } from "../../src/ublk/errors.ts";
+import { codeOf } from "../../src/ublk/errors.ts";
 import { configure, Daemon } from "./daemon.ts";
+import { Counter, inTime, numberIn } from "./one-instant.ts";
 import { image, MIB, sh, sluice, tried, until } from "./support.ts";
 
-const BLOCK = 4096;
 /** Notes how it is called; does not freeze while there is HOOK.refuse. */
 const HOOK = "/tmp/freeze";
 const frozen = async (): Promise<string[]> => (await readFile(`${HOOK}.log`, "utf8")).trim().split("\n");
-
-/** Writes 1, 2, 3 and so on, each to the one volume, and when that has been answered, to the other. */
-class Counter {
-  #isWanted = true;
-  /** The last that both have answered. */
-  last = 0;
-  readonly #ended: Promise<void>;
-
-  constructor(one: string, other: string) {
-    this.#ended = this.#write(one, other);
-  }
-
-  async #write(one: string, other: string): Promise<void> {
-    await using first = await open(one, constants.O_WRONLY | constants.O_DSYNC);
-    await using second = await open(other, constants.O_WRONLY | constants.O_DSYNC);
-    const block = Buffer.alloc(BLOCK);
-    while (this.#isWanted) {
-      block.writeDoubleLE(this.last + 1);
-      await first.write(block, 0, BLOCK, 0);
-      await second.write(block, 0, BLOCK, 0);
-      this.last++;
-    }
-  }
-
-  /** Throws where a write failed. A second time nothing happens. */
-  async stop(): Promise<void> {
-    this.#isWanted = false;
-    await this.#ended;
-  }
-
-  /** It has written more than until now. */
-  async goesOn(): Promise<void> {
-    const before = this.last + 1;
-    await until(() => this.last > before);
-  }
-}
 
 /** The number that a snapshot of a volume shows. */
 async function shown(volume: string, snapshot: string): Promise<number> {
@@ -65,24 +28,6 @@ async function shown(volume: string, snapshot: string): Promise<number> {
   const number = await numberIn(String(device));
   await askSnapshotUnexport(volume, snapshot, false);
   return number;
-}
-
-async function numberIn(path: string): Promise<number> {
-  await using file = await open(path);
-  const { buffer } = await file.read(Buffer.alloc(BLOCK), 0, BLOCK, 0);
-  return buffer.readDoubleLE();
-}
-
-/** Where a guest is too slow for the deadline, that is no fault: tries again. */
-async function inTime<Row>(take: () => Promise<readonly Row[]>): Promise<readonly Row[]> {
-  for (;;) {
-    try {
-      return await take();
-    } catch (error) {
-      // What came of it may still be being undone.
-      if (!/was not asked to go on in time|try again when that is done/.test(messageOf(error))) throw error;
-    }
-  }
 }
 
 test.serial("two volumes at one instant: the later write is never there without the earlier one", async (t) => {

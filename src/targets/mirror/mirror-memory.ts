@@ -75,8 +75,20 @@ const AT = {
   written: 7,
   overflows: 8,
   heldWrites: 9,
+  requests: 10,
 } as const;
 const NUMBERS = 16;
+
+/** What the thread of the host knows of the mirror. */
+export interface MirrorCounts {
+  readonly isLogging: boolean;
+  /** Blocks since the last point was cut. */
+  readonly written: number;
+  /** Of the log; writes that were held; requests of the host: since this process began. */
+  readonly overflows: number;
+  readonly heldWrites: number;
+  readonly requests: number;
+}
 
 export class MirrorNumbers {
   readonly #words: Int32Array;
@@ -154,12 +166,18 @@ export class MirrorNumbers {
     return this.#get(AT.heldWrites);
   }
 
+  /** What the host has asked of the volume, reads as well, in a number that goes round. */
+  get requests(): number {
+    return this.#get(AT.requests);
+  }
+
   /** What the thread of the host tells after each batch. */
-  tell(isLogging: boolean, toCopy: number, written: number, overflows: number, heldWrites: number): void {
-    this.#set(AT.isLogging, isLogging ? 1 : 0);
+  tell(counts: MirrorCounts, toCopy: number): void {
+    this.#set(AT.isLogging, counts.isLogging ? 1 : 0);
     this.#set(AT.toCopy, toCopy);
-    this.#set(AT.written, written);
-    this.#set(AT.overflows, overflows);
-    this.#set(AT.heldWrites, heldWrites);
+    this.#set(AT.written, counts.written);
+    this.#set(AT.overflows, counts.overflows);
+    this.#set(AT.heldWrites, counts.heldWrites);
+    this.#set(AT.requests, counts.requests);
   }
 }

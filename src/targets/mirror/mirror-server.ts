@@ -16,10 +16,10 @@ import type { ChunkRun, OwedChunks } from "./owed-chunks.ts";
 export type LinkOrder =
   /** Logs anew. `isFull`: all of the volume is to be copied; `partialsMax`: see MirrorTarget.startLogging. */
   | { readonly kind: "restart"; readonly id: number; readonly isFull: boolean; readonly partialsMax: number }
-  /** At most `copyChunks` chunks are to be copied with the point. */
-  | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number }
-  /** To the part of the shared memory that `id` falls to. */
-  | { readonly kind: "read"; readonly id: number; readonly sector: number; readonly sectors: number }
+  /** At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back. */
+  | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number; readonly isHeld: boolean }
+  /** To a place in the shared memory, from 0 to before POINT_READS. */
+  | { readonly kind: "read"; readonly place: number; readonly sector: number; readonly sectors: number }
   /** To the last part of the shared memory. */
   | { readonly kind: "look"; readonly id: number; readonly sector: number; readonly sectors: number }
   | { readonly kind: "hasRead"; readonly block: number; readonly blocks: number }
@@ -36,8 +36,10 @@ export type LinkReport =
       readonly isClosed: boolean;
       readonly copies: readonly ChunkRun[];
     }
+  /** The host is not held back any more. */
+  | { readonly kind: "not cut"; readonly id: number }
   /** `result` is 0, or a negative errno. */
-  | { readonly kind: "read"; readonly id: number; readonly result: number }
+  | { readonly kind: "read"; readonly place: number; readonly result: number }
   /** As well; with a bit for each block that is on its way to the remote. */
   | { readonly kind: "looked"; readonly id: number; readonly result: number; readonly onTheirWay: Uint8Array }
   | { readonly kind: "overflowed" };
@@ -48,9 +50,16 @@ export interface LinkAttachment {
   readonly port: MessagePort;
 }
 
-/** Where in the shared memory the bytes of a read are. */
-export function readPlace(id: number): number {
-  return (id % POINT_READS) * POINT_READ_BYTES;
+/** From the owner as well: writes of the host wait, or go on. */
+export interface HoldOrder {
+  readonly kind: "hold writes" | "let writes go";
+}
+
+export type MirrorOrder = LinkAttachment | HoldOrder;
+
+/** Where in the shared memory the bytes of a read to a place are. */
+export function readPlace(place: number): number {
+  return place * POINT_READ_BYTES;
 }
 
 /** The same of what is compared. */
@@ -79,7 +88,13 @@ export class MirrorServer {
     };
   }
 
-  attach({ port }: LinkAttachment): void {
+  /** Does what the owner orders. */
+  obey(order: MirrorOrder): void {
+    if (order.kind === "link") this.#attach(order);
+    else this.#target.isHeldBack = order.kind === "hold writes";
+  }
+
+  #attach({ port }: LinkAttachment): void {
     if (this.#port === undefined) {
       this.#event.listen(() => {
         this.#wake();
@@ -105,27 +120,26 @@ export class MirrorServer {
     while (this.#port !== undefined) {
       const received = receiveMessageOnPort(this.#port);
       if (received === undefined) return;
-      this.#obey(received.message as LinkOrder);
+      this.#serve(received.message as LinkOrder);
     }
   }
 
   /** Tells the numbers that others look at: at the end of a batch. */
   tell(): void {
-    const { isLogging, written, overflows, heldWrites } = this.#target;
-    this.#numbers.tell(isLogging, this.#owed.toCopy, written, overflows, heldWrites);
+    this.#numbers.tell(this.#target, this.#owed.toCopy);
   }
 
-  #obey(order: LinkOrder): void {
+  #serve(order: LinkOrder): void {
     const { chunkSectors } = this.#memory.geometry;
     switch (order.kind) {
       case "restart":
         this.#restart(order);
         break;
       case "cut":
-        this.#cut(order.id, order.copyChunks);
+        this.#cut(order);
         break;
       case "read":
-        this.#read(order.id, order.sector, order.sectors);
+        this.#read(order.place, order.sector, order.sectors);
         break;
       case "look":
         this.#look(order);
@@ -154,7 +168,11 @@ export class MirrorServer {
     }, partialsMax);
   }
 
-  #cut(id: number, copyChunks: number): void {
+  #cut({ id, copyChunks, isHeld }: LinkOrder & { readonly kind: "cut" }): void {
+    if (isHeld && !this.#target.isHeldBack) {
+      this.#report({ kind: "not cut", id });
+      return;
+    }
     this.#target.cut(({ half, endTransfer, isClosed }) => {
       const copies: ChunkRun[] = [];
       for (let left = copyChunks; left > 0;) {
@@ -168,12 +186,15 @@ export class MirrorServer {
     });
   }
 
-  #read(id: number, sector: number, sectors: number): void {
+  #read(place: number, sector: number, sectors: number): void {
+    const port = this.#port;
     const hasBegun = this.#target.read(sector, sectors, (result, bytes) => {
-      if (result === 0) this.#reads.set(bytes, readPlace(id));
-      this.#report({ kind: "read", id, result });
+      // Of an earlier link: the place belongs to a read of this one.
+      if (port !== this.#port) return;
+      if (result === 0) this.#reads.set(bytes, readPlace(place));
+      this.#report({ kind: "read", place, result });
     });
-    if (!hasBegun) this.#report({ kind: "read", id, result: -ERRNO.EBUSY });
+    if (!hasBegun) this.#report({ kind: "read", place, result: -ERRNO.EBUSY });
   }
 
   #look({ id, sector, sectors }: LinkOrder & { readonly kind: "look" }): void {

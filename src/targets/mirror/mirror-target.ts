@@ -21,7 +21,7 @@ import { SECTOR_BYTES } from "./transfer.ts";
 import type { TransferWriter } from "./transfer-ring.ts";
 
 /** Parts that are read for a point at once, and the most bytes of each. */
-export const POINT_READS = 4;
+export const POINT_READS = 8;
 export const POINT_READ_BYTES = 256 * 1024;
 
 export interface MirrorParts {
@@ -80,6 +80,7 @@ export class MirrorTarget implements Target, Layer {
   #waitingCount = 0;
   #mode: MirrorMode;
   #policy: MirrorPolicy;
+  #isHeldBack = false;
   #isLogging = false;
   #isLinked = false;
   /** A closed point was committed since logging began: all that was answered before is at the remote. */
@@ -105,7 +106,8 @@ export class MirrorTarget implements Target, Layer {
   #commits = 0;
   readonly #mayGo = (request: Request): boolean => this.#isFree(request);
   readonly #go = (request: Request): void => this.#issue(request);
-  /** Writes that were held, and how often the log was full. */
+  /** What the host has asked; writes that were held, and how often the log was full. */
+  requests = 0;
   heldWrites = 0;
   overflows = 0;
   /** Told when nothing is logged any more since the log was full. */
@@ -138,6 +140,7 @@ export class MirrorTarget implements Target, Layer {
   }
 
   submit(request: Request): void {
+    this.requests++;
     if (request.operation === Operation.READ) {
       this.#next.submit(request);
       return;
@@ -158,6 +161,7 @@ export class MirrorTarget implements Target, Layer {
 
   /** Nothing stands in its way, but maybe older writes that are held. */
   #isFree(request: Request): boolean {
+    if (this.#isHeldBack) return false;
     if (this.#active.overlaps(request)) return false;
     const sector = request.offset / SECTOR_BYTES;
     const sectors = request.length / SECTOR_BYTES;
@@ -337,6 +341,16 @@ export class MirrorTarget implements Target, Layer {
   set policy(policy: MirrorPolicy) {
     this.#policy = policy;
     this.#answerWaiting();
+    this.#release();
+  }
+
+  /** While it is, no write goes on that comes, and so none is answered that comes; what has gone on already comes to its end. */
+  get isHeldBack(): boolean {
+    return this.#isHeldBack;
+  }
+
+  set isHeldBack(isHeldBack: boolean) {
+    this.#isHeldBack = isHeldBack;
     this.#release();
   }
 
