@@ -201,7 +201,11 @@ async function measureContender(contender: Contender, load: Load): Promise<Mirro
 }
 
 function difference(after: MirrorStatus["sentBytes"], before: MirrorStatus["sentBytes"]): MirrorStatus["sentBytes"] {
-  return { transfers: after.transfers - before.transfers, points: after.points - before.points };
+  return {
+    transfers: after.transfers - before.transfers,
+    points: after.points - before.points,
+    sums: after.sums - before.sums,
+  };
 }
 
 async function catchUp(clear: MirroredVolume, contender: Contender): Promise<CatchUp> {

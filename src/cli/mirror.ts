@@ -172,7 +172,26 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         await demoteVolume(volumeName(name), discardMine, json);
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp, limit, wait, mode, promote or demote");
+    .command(
+      "verify <name>",
+      "compare all of the volume with what the receiver has",
+      (verify) =>
+        page(
+          withName(verify),
+          "mirror verify NAME [--repair]",
+          [
+            "Compares checksums of all of the volume with those of the receiver's image, while the volume is in use, and",
+            "tells how far it is. What is written meanwhile is no difference. With --repair what differs is copied",
+            "again. Ends with 1 where something differs and was not repaired.",
+          ],
+          ["$0 mirror verify data --repair", "and copy again what differs"],
+        ).option("repair", { type: "boolean", default: false, describe: "copy what differs" }),
+      act(async ({ name, repair }) => {
+        const { verifyMirror } = await import("./mirror-verify.ts");
+        process.exitCode = await verifyMirror(volumeName(name), repair, json);
+      }),
+    )
+    .demandCommand(1, "name an action: status, pause, resume, cp, limit, wait, mode, verify, promote or demote");
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {
@@ -199,5 +218,23 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
         `${mirror.overflows} overflows of the log`,
     ],
+    ...comparedFacts(mirror),
   ];
+}
+
+function comparedFacts({ compared: { copied }, verification }: MirrorStatus): [string, string][] {
+  const facts: [string, string][] = [];
+  if (copied.comparedBytes > 0) {
+    const { comparedBytes, equalBytes } = copied;
+    facts.push([
+      "",
+      `${formatSize(comparedBytes)} to be copied were compared, ${formatSize(equalBytes)} equal, not sent`,
+    ]);
+  }
+  if (verification !== null) {
+    const { state, doneBytes, sizeBytes, differentBytes } = verification;
+    const done = `${formatSize(doneBytes)} of ${formatSize(sizeBytes)}`;
+    facts.push(["", `verification: ${state}, ${done} compared, ${formatSize(differentBytes)} differ`]);
+  }
+  return facts;
 }

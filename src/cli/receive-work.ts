@@ -29,12 +29,14 @@ export interface InitSizes {
   readonly imageBytes: number | null;
   readonly storeBytes: number | null;
   readonly logBytes: number | undefined;
+  readonly isSeeded: boolean;
 }
 
 /** Throws as initReceived, and ConfigError. */
-export async function initVolume(name: string, json: boolean, sizes: InitSizes): Promise<void> {
+export async function initVolume(name: string, json: boolean, { isSeeded, ...sizes }: InitSizes): Promise<void> {
   const spec = specOf(await readReceiveConfig(), name);
-  const made = await initReceived(spec, { ...sizes, logBytes: sizes.logBytes ?? LOG_BYTES });
+  const newSizes = { ...sizes, logBytes: sizes.logBytes ?? LOG_BYTES };
+  const made = await initReceived(spec, newSizes, isSeeded ? "seed" : "any");
   print(json, { made }, () => made.map((path) => `made ${path}`).join("\n"));
 }
 

@@ -32,27 +32,35 @@ export function receiveCommands(command: Argv, json: boolean, act: Act): Argv {
       (init) =>
         page(
           withName(init),
-          "receive init NAME [--size SIZE] [--store-size SIZE] [--log-size SIZE]",
+          "receive init NAME [--size SIZE | --seed] [--store-size SIZE] [--log-size SIZE]",
           [
             "Makes the log of a volume, and with it its image and its store, where they are missing. The",
             "volume has nothing then, and gets all of it from its source. A file that exists is never",
-            "overwritten; where the log exists nothing is made.",
+            "overwritten; where the log exists nothing is made. With --seed the image was brought here, as a copy of",
+            "the volume, however old: of what it holds already nothing is sent, unless the source has checksum = false.",
           ],
           ["$0 receive init data --size 100GiB --store-size 20GiB", "files with room for a volume of 100 GiB"],
+          ["$0 receive init data --seed --store-size 20GiB", "beside an image that was copied from the volume"],
         )
           .option("size", { type: "string", requiresArg: true, describe: "size of the volume, as at its source" })
+          .option("seed", {
+            type: "boolean",
+            default: false,
+            describe: "the image is there, and holds the volume as it once was",
+          })
           .option("store-size", {
             type: "string",
             requiresArg: true,
             describe: "size of the store: what is overwritten between points has room in it",
           })
           .option("log-size", { type: "string", requiresArg: true, describe: "size of the log (default: 256MiB)" }),
-      act(async ({ name, size, storeSize, logSize }) => {
+      act(async ({ name, size, seed, storeSize, logSize }) => {
         const { initVolume } = await import("./receive-work.ts");
         await initVolume(name, json, {
           imageBytes: sizeArgument(size) ?? null,
           storeBytes: sizeArgument(storeSize) ?? null,
           logBytes: sizeArgument(logSize),
+          isSeeded: seed,
         });
       }),
     )

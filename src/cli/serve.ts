@@ -17,8 +17,8 @@ export async function serve(nameOrPath: string): Promise<number> {
   } catch (error) {
     log("error", messageOf(error));
     if (process.env["SLUICE_DEBUG"] === "1" && error instanceof Error) log("debug", error.stack ?? "");
-    // A second daemon is a mistake, however often it is tried.
-    if (codeOf(error) === "ERUNNING") return EXIT.configuration;
+    // A second daemon is a mistake, however often it is tried, as is one of a volume that is written elsewhere.
+    if (codeOf(error) === "ERUNNING" || codeOf(error) === "EMIRROR") return EXIT.configuration;
     return (await deviceWaits(nameOrPath)) ? EXIT.failed : EXIT.configuration;
   }
 }

@@ -48,6 +48,7 @@ import type { Server } from "node:http";
 import * as z from "zod";
 import { COPY_ORDERS } from "../copy/segment-list.ts";
 import { isRecordSize } from "../targets/record-size.ts";
+import type { VerificationStatus } from "../replication/verification.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES, type MirrorMode, type MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { MirrorStatus, TakenPointRow } from "./mirror-status.ts";
@@ -111,6 +112,7 @@ export interface ControlledMirror {
   pause(): void;
   resume(): void;
   cutPoint(): Promise<CommittedPoint>;
+  verify(isRepairing: boolean): Promise<AsyncIterable<VerificationStatus>>;
   prepare(): Promise<string>;
   committedPoint(point: number): Promise<CommittedPoint>;
   limit(bytesPerSecond: number | null): void;
@@ -170,6 +172,7 @@ const beginBody = z.strictObject({
     .default(null),
 });
 const dropBody = z.strictObject({ stream: z.string().optional() });
+const verifyBody = z.strictObject({ isRepairing: z.boolean().default(false) });
 const pointBody = z.strictObject({ point: z.int().positive() });
 const mirrorLimitBody = z.strictObject({ bytesPerSecond: z.int().positive().nullable() });
 const modeBody = z.strictObject({
@@ -313,6 +316,13 @@ const ROUTES: Routes<ControlledVolume> = {
     },
   },
   "/v1/mirror/cp": { POST: async (_body, { mirror }) => json(await mirror.cutPoint()) },
+  // A line of JSON each time; who asked ends it by going away.
+  "/v1/mirror/verify": {
+    POST: async (body, { mirror }) => {
+      const progress = await mirror.verify(checked(verifyBody, body).isRepairing);
+      return { type: "application/x-ndjson", stream: linesOf(progress) };
+    },
+  },
   "/v1/mirror/prepare": { POST: async (_body, { mirror }) => json({ ticket: await mirror.prepare() }) },
   "/v1/mirror/committed": {
     POST: async (body, { mirror }) => json(await mirror.committedPoint(checked(pointBody, body).point)),
@@ -341,6 +351,10 @@ const ROUTES: Routes<ControlledVolume> = {
     POST: async (body, volume) => json({ sizeBytes: await volume.resize(checked(resizeBody, body).sizeBytes) }),
   },
 };
+
+async function* linesOf(values: AsyncIterable<unknown>): AsyncGenerator<Uint8Array> {
+  for await (const value of values) yield new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+}
 
 /** Listens at `path`, which must be nobody else's. */
 export async function serveApi(path: string, volume: ControlledVolume): Promise<Server> {

@@ -5,6 +5,7 @@ import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { ERROR_TRAILER, type BulkStatus } from "./bulk-status.ts";
 import { http } from "./http.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
+import type { VerificationStatus } from "../replication/verification.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { MirrorStatus } from "./mirror-status.ts";
 import { socketPath } from "./paths.ts";
@@ -193,9 +194,24 @@ export async function askBulkAction(name: string, action: "mark" | "end-cow"): P
 }
 
 /** The stream of the originals, from a record on, as it comes. Throws as `ask`, also in the middle. */
-export async function* askBulkOriginals(name: string, recordBytes: number, from: number): AsyncGenerator<Uint8Array> {
+export function askBulkOriginals(name: string, recordBytes: number, from: number): AsyncGenerator<Uint8Array> {
+  return stream(name, "/v1/bulk/originals", { recordBytes, from });
+}
+
+/** How the comparison of a mirrored volume with what its receiver has stands, to its end; it ends with whoever asks. Throws as `ask`. */
+export async function* askMirrorVerification(name: string, isRepairing: boolean): AsyncGenerator<VerificationStatus> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const piece of stream(name, "/v1/mirror/verify", { isRepairing })) {
+    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) yield JSON.parse(line) as VerificationStatus;
+  }
+}
+
+async function* stream(name: string, path: string, body: object): AsyncGenerator<Uint8Array> {
   try {
-    const response = await open(name, "POST", "/v1/bulk/originals", { recordBytes, from });
+    const response = await open(name, "POST", path, body);
     if (response.statusCode !== 200) throw refusal(name, response.statusCode ?? 0, await textOf(response));
     yield* response as AsyncIterable<Uint8Array>;
     const failure = response.trailers[ERROR_TRAILER];

@@ -71,7 +71,7 @@ const snapshotsTable = z.strictObject(
   { error: "wanted a table, headed [snapshots]" },
 );
 
-const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const blockWanted = "wanted a power of two from 4KiB to 256KiB";
 const logWanted = "wanted a power of two from 4MiB to 1GiB";
 const mirrorTable = z.strictObject(
   {
@@ -82,9 +82,10 @@ const mirrorTable = z.strictObject(
     when_down: oneOf(MIRROR_POLICIES).default("continue"),
     interval: seconds(INTERVAL_MAX_S).default(1),
     silence: seconds(SILENCE_MAX_S).default(10),
+    checksum: z.boolean({ error: "wanted true or false" }).default(true),
     copy_limit: size(1).optional(),
     log: powerOfTwo(4 * 2 ** 20, 2 ** 30, logWanted).default(32 * 2 ** 20),
-    block_size: powerOfTwo(4096, 2 ** 20, blockWanted).default(4096),
+    block_size: powerOfTwo(4096, 2 ** 18, blockWanted).default(4096),
   },
   { error: "wanted a table, headed [mirror]" },
 );

@@ -44,6 +44,8 @@ export interface MirrorConfig {
   readonly intervalMs: number;
   /** Who hears nothing for so long takes the connection for lost. */
   readonly silenceMs: number;
+  /** What is to be copied is compared first. */
+  readonly isComparing: boolean;
   /** Of what is copied to a receiver that was away; null for no limit. */
   readonly copyBytesPerSecond: number | null;
 }
@@ -110,12 +112,13 @@ function mirrorSpecOf({ mirror }: ConfigTable): MirrorSpec | null {
 
 function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
   if (mirror === undefined) return null;
-  const { transport, ca, certificate, key, mode, when_down: policy, interval, silence } = mirror;
+  const { transport, ca, certificate, key, mode, when_down: policy, interval, silence, checksum } = mirror;
   const to = parseReceiver(mirror.to) as Address;
   return {
     ...{ to, receiver: mirror.receiver ?? to.host, transport: { transport, ca, certificate, key }, mode, policy },
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
+    isComparing: checksum,
     copyBytesPerSecond: mirror.copy_limit ?? null,
   };
 }

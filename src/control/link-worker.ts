@@ -26,11 +26,12 @@ export interface LinkWorkerData {
 
 /** What the owner tells it. */
 export type LinkCommand =
-  | { readonly type: "pause" | "resume" | "stop" }
+  | { readonly type: "pause" | "resume" | "stop" | "end verification" }
   | { readonly type: "cut"; readonly id: number }
   /** While the host is held back: of the moment that is called so. */
   | { readonly type: "take"; readonly id: number; readonly createdMs: number }
-  | { readonly type: "limit"; readonly bytesPerSecond: number | null };
+  | { readonly type: "limit"; readonly bytesPerSecond: number | null }
+  | { readonly type: "verify"; readonly id: number; readonly isRepairing: boolean };
 
 /** What it tells the owner. */
 export type LinkNews =
@@ -38,7 +39,10 @@ export type LinkNews =
   /** The host may go on: "cut", or "not cut", follows. */
   | { readonly type: "taken"; readonly id: number; readonly point: number }
   | { readonly type: "cut"; readonly id: number; readonly point: CommittedPoint }
-  | { readonly type: "not cut"; readonly id: number; readonly code: string; readonly message: string };
+  /** A comparison of all the volume has begun, and is told of by this number. */
+  | { readonly type: "verifying"; readonly id: number; readonly number: number }
+  /** What was asked with this number is not done. */
+  | { readonly type: "not done"; readonly id: number; readonly code: string; readonly message: string };
 
 /** So often the numbers are told. */
 const STATUS_MS = 500;
@@ -69,7 +73,7 @@ async function cut(id: number, createdMs?: number): Promise<void> {
   try {
     tell({ type: "cut", id, point: await (createdMs === undefined ? link.cutPoint() : taken(id, createdMs)) });
   } catch (error) {
-    tell({ type: "not cut", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
+    tellNot(id, error);
   }
 }
 
@@ -77,6 +81,18 @@ async function taken(id: number, createdMs: number): Promise<CommittedPoint> {
   const point = link.takePoint(createdMs);
   tell({ type: "taken", id, point: await point.taken });
   return point.committed;
+}
+
+function verify(id: number, isRepairing: boolean): void {
+  try {
+    tell({ type: "verifying", id, number: link.verify(isRepairing) });
+  } catch (error) {
+    tellNot(id, error);
+  }
+}
+
+function tellNot(id: number, error: unknown): void {
+  tell({ type: "not done", id, code: codeOf(error) ?? "EIO", message: messageOf(error) });
 }
 
 owner.on("message", (command: LinkCommand) => {
@@ -92,6 +108,12 @@ owner.on("message", (command: LinkCommand) => {
       break;
     case "cut":
       void cut(command.id);
+      break;
+    case "verify":
+      verify(command.id, command.isRepairing);
+      break;
+    case "end verification":
+      link.endVerification();
       break;
     case "take":
       void cut(command.id, command.createdMs);

@@ -135,6 +135,12 @@ function mirrorMetrics(mirror: MirrorStatus, registers: Registry[]): void {
   counter("sluice_mirror_point_bytes_total", "Bytes sent for consistency points", mirror.sentBytes.points);
   counter("sluice_mirror_points_closed_total", "Consistency points committed that show a moment", mirror.points.closed);
   counter("sluice_mirror_points_open_total", "Consistency points committed while copying", mirror.points.open);
+  counter("sluice_mirror_sums_bytes_total", "Bytes sent as checksums", mirror.sentBytes.sums);
+  const { copied, verified } = mirror.compared;
+  counter("sluice_mirror_compared_bytes_total", "Bytes to be copied that were compared first", copied.comparedBytes);
+  counter("sluice_mirror_equal_bytes_total", "Of these, bytes that were equal, and not sent", copied.equalBytes);
+  counter("sluice_mirror_verified_bytes_total", "Bytes compared by verifying", verified.comparedBytes);
+  counter("sluice_mirror_differing_bytes_total", "Of these, bytes that differed", verified.differentBytes);
   counter("sluice_mirror_overflows_total", "Times that the log for the receiver was full", mirror.overflows);
   counter("sluice_mirror_held_total", "Writes that waited for the mirror before they went on", mirror.heldWrites);
 }

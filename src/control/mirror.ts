@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { LinkStatus } from "../replication/link.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
+import type { VerificationStatus } from "../replication/verification.ts";
 import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
 import type { LinkAttachment, MirrorOrder } from "../targets/mirror/mirror-server.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
@@ -28,6 +29,9 @@ const LINK_WORKER = new URL(import.meta.url.endsWith(".ts") ? "./link-worker.ts"
 /** A thread that has died is started again after so long, and longer each time until it has told how it stands. */
 const RESTART_MS = { first: 1000, most: 30_000 } as const;
 
+/** So often it is told how a verification stands. */
+const VERIFICATION_MS = 250;
+
 /** A stop waits so long for the last point. */
 const REST_MS = 10_000;
 /** So long may a point take before one of several volumes is cut: then the host waits for no earlier one. */
@@ -40,8 +44,10 @@ const UNKNOWN: LinkStatus = {
   lastPoint: null,
   lastClosed: null,
   connections: 0,
-  sentBytes: { transfers: 0, points: 0 },
+  sentBytes: { transfers: 0, points: 0, sums: 0 },
   points: { closed: 0, open: 0 },
+  compared: { copied: { comparedBytes: 0, equalBytes: 0 }, verified: { comparedBytes: 0, differentBytes: 0 } },
+  verification: null,
 };
 
 export class Mirror {
@@ -58,12 +64,14 @@ export class Mirror {
   #link: LinkStatus = UNKNOWN;
   #bytesPerSecond: number | null;
   readonly #group: GroupEntry<TakenPointRow>;
-  #lastCut = 0;
+  #lastAsked = 0;
+  /** By number: what the thread was asked, and has not answered. */
   readonly #cuts = new Map<number, PromiseWithResolvers<CommittedPoint>>();
   /** Of those that are cut while the host is held back: told as soon as they are cut. */
   readonly #takes = new Map<number, PromiseWithResolvers<number>>();
   /** The last one of these. */
   #taken: { readonly point: number; readonly committed: Promise<CommittedPoint> } | undefined;
+  readonly #verifications = new Map<number, PromiseWithResolvers<number>>();
 
   /** `group` is the volume's part in points of several. */
   constructor(
@@ -86,7 +94,7 @@ export class Mirror {
 
   /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
   async start(): Promise<void> {
-    const { to: address, silenceMs, intervalMs, transport, receiver } = this.#config;
+    const { to: address, silenceMs, intervalMs, isComparing, transport, receiver } = this.#config;
     const toVolume = new MessageChannel();
     const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
     await this.#device.order(attachment, [toVolume.port1]);
@@ -94,7 +102,7 @@ export class Mirror {
       memory: this.#memory,
       port: toVolume.port2,
       statePath: mirrorStatePath(this.#name),
-      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs },
+      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs, isComparing },
       transport,
       receiver,
       isPaused: this.#isPaused,
@@ -117,7 +125,7 @@ export class Mirror {
 
   #exited(): void {
     this.#worker = undefined;
-    for (const id of [...this.#cuts.keys()])
+    for (const id of [...this.#cuts.keys(), ...this.#verifications.keys()])
       this.#reject(id, new UblkError("ELINK", "the link of the mirror has ended"));
     if (this.#isStopped) return;
     // Nobody tells that what is written now is missing at the receiver: the state says so already, since the link was not in step.
@@ -139,11 +147,14 @@ export class Mirror {
     } else if (news.type === "cut") {
       this.#cuts.get(news.id)?.resolve(news.point);
       this.#cuts.delete(news.id);
+    } else if (news.type === "verifying") {
+      this.#verifications.get(news.id)?.resolve(news.number);
+      this.#verifications.delete(news.id);
     } else this.#reject(news.id, new UblkError(news.code, news.message));
   }
 
   #reject(id: number, error: Error): void {
-    for (const answers of [this.#takes, this.#cuts]) {
+    for (const answers of [this.#takes, this.#cuts, this.#verifications]) {
       answers.get(id)?.reject(error);
       answers.delete(id);
     }
@@ -213,8 +224,7 @@ export class Mirror {
   }
 
   #newCut(): { readonly id: number; readonly committed: Promise<CommittedPoint> } {
-    if (this.#worker === undefined) throw new UblkError("ELINK", "the link of the mirror is being started: try again");
-    const id = ++this.#lastCut;
+    const id = this.#newNumber();
     const answer = Promise.withResolvers<CommittedPoint>();
     this.#cuts.set(id, answer);
     return { id, committed: answer.promise };
@@ -280,6 +290,40 @@ export class Mirror {
   async committedPoint(point: number): Promise<CommittedPoint> {
     if (this.#taken?.point === point) return this.#named(this.#taken.committed);
     throw new UblkError("ENOENT", `Volume ${this.#name}: point ${point} was not taken with those of other volumes`);
+  }
+
+  #newNumber(): number {
+    if (this.#worker === undefined) throw new UblkError("ELINK", "the link of the mirror is being started: try again");
+    return ++this.#lastAsked;
+  }
+
+  /**
+   * Compares all of the volume with what the receiver has, and copies what differs, if that is wanted. Resolves when it has begun,
+   * with how it stands from then on, to its end; it ends as well when nobody wants to hear any more. Throws ELINK, EBUSY.
+   */
+  async verify(isRepairing: boolean): Promise<AsyncIterable<VerificationStatus>> {
+    const id = this.#newNumber();
+    const answer = Promise.withResolvers<number>();
+    this.#verifications.set(id, answer);
+    this.#command({ type: "verify", id, isRepairing });
+    const worker = this.#worker;
+    return this.#verification(await answer.promise, worker);
+  }
+
+  async *#verification(number: number, worker: Worker | undefined): AsyncGenerator<VerificationStatus> {
+    try {
+      for (let state = "comparing"; state !== "done";) {
+        await sleep(VERIFICATION_MS);
+        if (this.#worker !== worker) throw new UblkError("ELINK", "the link of the mirror has ended");
+        const { verification } = this.#link;
+        if (verification?.number !== number) continue;
+        yield verification;
+        state = verification.state;
+      }
+    } finally {
+      if (this.#worker === worker && this.#link.verification?.state !== "done")
+        this.#command({ type: "end verification" });
+    }
   }
 
   /** Before the volume is stopped: what was written gets to the receiver, where it is in step and does not take long. */

@@ -74,18 +74,33 @@ export interface NewSizes {
   readonly logBytes: number;
 }
 
+/** What an image is to be that is there already. */
+export type ImageOrigin =
+  /** Whatever it is. */
+  | "any"
+  /** It was brought here, and is an older state of the volume: it must be there. */
+  | "seed";
+
 /**
  * Makes the log of a volume, and with it the image and the store, where they are missing: the volume has nothing afterwards, and
- * gets all of it from its source. Gives the paths of what was made. Throws EEXIST where there is a log, or a store without an
- * image; ESIZE where a size is missing: nothing is changed then.
+ * gets all of it from its source, as far as the image does not hold it. Gives the paths of what was made. Throws EEXIST where
+ * there is a log, or a store without an image; ENOENT where the image has to be there, and is not; ESIZE where a size is missing:
+ * nothing is changed then.
  */
-export async function initReceived(spec: ReceivedSpec, sizes: NewSizes): Promise<string[]> {
+export async function initReceived(
+  spec: ReceivedSpec,
+  sizes: NewSizes,
+  origin: ImageOrigin = "any",
+): Promise<string[]> {
   const { name, path, store, log, blockBytes } = spec;
   const owner = ownerOf(name);
   if ((await kindOf(log)) === "file" || (await isLog(log))) {
     throw new UblkError("EEXIST", `Log ${log} exists already: remove it yourself to have all of the volume sent again`);
   }
   const isImageThere = (await kindOf(path)) !== "missing";
+  if (origin === "seed" && !isImageThere) {
+    throw new UblkError("ENOENT", `Image ${path} does not exist: bring it there, or leave out --seed`);
+  }
   const storeKind = await kindOf(store);
   const isStoreThere = storeKind === "file" || (storeKind === "device" && (await isOwnStore(store, name)));
   if (isStoreThere && !isImageThere) {

@@ -14,12 +14,13 @@ const SILENCE_SECONDS_MAX = 3600;
 const KEEP = 3;
 const KEEP_MAX = 100;
 const BLOCK_BYTES = 4096;
-const BLOCK_BYTES_MAX = 2 ** 20;
+/** What a source reads at once for a point. */
+const BLOCK_BYTES_MAX = 2 ** 18;
 /** Others reach it only where it says so. */
 const LISTEN = "127.0.0.1:7450";
 
 const addressWanted = 'wanted an address and a port, such as "192.0.2.1:7450", "[::]:7450" or "7450"';
-const blockWanted = "wanted a power of two from 4KiB to 1MiB";
+const blockWanted = "wanted a power of two from 4KiB to 256KiB";
 const fromWanted = "wanted a list of the hosts that may be its source";
 const volumesWanted = "wanted tables, each headed [[volume]]";
 const nameWanted = `wanted ${NAME_WANTED}, and not "receive"`;

@@ -16,11 +16,12 @@ import { FRAME, type FrameType } from "./frame.ts";
 import { inStep, met, offered, wentAlone } from "./generations.ts";
 import { decodeWelcome, encodeHello, reasonOf, type Welcome } from "./handshake.ts";
 import { decodeReason } from "./messages.ts";
-import { Sender, type CommittedPoint } from "./sender.ts";
+import { Sender, type CommittedPoint, type CompareCounts } from "./sender.ts";
 import type { SharedVolume } from "./shared-volume.ts";
 import { freshGeneration, type SourceStateFile } from "./source-state.ts";
 import { NO_TRANSFER } from "./transfer-id.ts";
 import type { Address, Transport } from "./transport.ts";
+import type { VerificationStatus } from "./verification.ts";
 
 export interface LinkOptions {
   readonly volume: string;
@@ -31,6 +32,8 @@ export interface LinkOptions {
   readonly silenceMs: number;
   /** Between two points, where something was written. */
   readonly intervalMs: number;
+  /** What is to be copied is compared first, and sent only where the receiver has it otherwise. */
+  readonly isComparing: boolean;
 }
 
 export const LINK_STATES = ["paused", "connecting", "copying", "in step"] as const;
@@ -48,8 +51,11 @@ export interface LinkStatus {
   readonly lastClosed: CommittedPoint | null;
   readonly connections: number;
   /** Payload bytes. */
-  readonly sentBytes: { readonly transfers: number; readonly points: number };
+  readonly sentBytes: { readonly transfers: number; readonly points: number; readonly sums: number };
   readonly points: { readonly closed: number; readonly open: number };
+  readonly compared: CompareCounts;
+  /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
+  readonly verification: VerificationStatus | null;
 }
 
 /** A point that is cut while the host is held back. */
@@ -89,7 +95,7 @@ export class MirrorLink {
   #lastPoint: CommittedPoint | null = null;
   #lastClosed: CommittedPoint | null = null;
   #savedPointMs = 0;
-  readonly #sentBytes = { transfers: 0, points: 0 };
+  readonly #sentBytes = { transfers: 0, points: 0, sums: 0 };
   readonly #points = { closed: 0, open: 0 };
   /** Who waits for a point, and for which. */
   #waiting: { readonly point: number; readonly answer: PromiseWithResolvers<CommittedPoint> }[] = [];
@@ -107,9 +113,10 @@ export class MirrorLink {
     const { incarnation } = state.state;
     this.#ring = new TransferReader(memory.ring, memory.ringSize, incarnation);
     const { geometry, ringSize } = memory;
+    const { isComparing } = options;
     const { chunkSectors } = geometry;
     this.#sender = new Sender(
-      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, nowMs: Date.now, later },
+      { volume, ring: this.#ring, incarnation, geometry, chunkSectors, ringSize, isComparing, nowMs: Date.now, later },
       {
         ready: () => {
           this.#ready();
@@ -138,6 +145,8 @@ export class MirrorLink {
       connections: this.#connections,
       sentBytes: { ...this.#sentBytes },
       points: { ...this.#points },
+      compared: this.#sender.compareCounts,
+      verification: this.#sender.verification ?? null,
     };
   }
 
@@ -257,10 +266,8 @@ export class MirrorLink {
     this.#backOffMs = BACK_OFF_MS.first;
     this.#isConnected = true;
     this.#sender.connect(welcome, (type, ...pieces) => {
-      this.#sentBytes[type === FRAME.TRANSFER ? "transfers" : "points"] += pieces.reduce(
-        (sum, { length }) => sum + length,
-        0,
-      );
+      const what = type === FRAME.TRANSFER ? "transfers" : type === FRAME.SUMS ? "sums" : "points";
+      this.#sentBytes[what] += pieces.reduce((sum, { length }) => sum + length, 0);
       connection.send(type, ...pieces);
     });
     for (const { type, payload } of early) this.#take(type, payload);
@@ -370,6 +377,19 @@ export class MirrorLink {
     const answer = Promise.withResolvers<CommittedPoint>();
     this.#waiting.push({ point, answer });
     return answer.promise;
+  }
+
+  /**
+   * Begins to compare all of the volume with what the receiver has, and to copy what differs, if that is wanted; goes on over
+   * connections. Gives its number, by which the status tells of it. Throws ELINK, EBUSY.
+   */
+  verify(isRepairing: boolean): number {
+    this.#assertConnected();
+    return this.#sender.verify(isRepairing);
+  }
+
+  endVerification(): void {
+    this.#sender.endVerification();
   }
 
   /**

@@ -20,6 +20,7 @@ import { ApplyGate } from "./apply-gate.ts";
 import { FoundLog } from "./found-log.ts";
 import { PAYLOAD_MAX } from "./frame.ts";
 import type { Generation } from "./generations.ts";
+import { COMPARE_READS, ImageComparer } from "./image-comparer.ts";
 import { KeptPoints } from "./kept-points.ts";
 import { recordBytes } from "./log-record.ts";
 import { LogReplay } from "./log-replay.ts";
@@ -56,7 +57,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const callbacks: (() => void)[] = [];
   const context: TargetContext = {
     limits: limitsOf(volumeBytes),
-    depth: APPLY_WRITES,
+    depth: APPLY_WRITES + COMPARE_READS,
     ring,
     useFile: (fd) => files.push(fd) - 1,
     afterBatch: (callback) => void callbacks.push(callback),
@@ -85,6 +86,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   const writing = { log, recordBytesMax, index, image: gate, firstSlot: 0, geometry };
   const applier = new PointApplier(writing, ring);
   const replay = new LogReplay(writing, ring);
+  const comparer = new ImageComparer(gate, APPLY_WRITES, geometry, ring);
 
   const { lastEnd } = state;
   const shown = new Shown(lastEnd === null ? [] : [...found.points, lastEnd], state.lastClosed);
@@ -108,7 +110,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       log,
       logGeometry,
       index,
-      ...{ applier, replay, geometry, nowMs: Date.now },
+      ...{ applier, replay, comparer, geometry, nowMs: Date.now },
       image: {
         keep: (point, done) => {
           kept.keep(point, done);

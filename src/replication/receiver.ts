@@ -5,7 +5,8 @@
  * Invariants. R6: what the receiver shows is the last closed point, or is on its way to it with all that it needs in the log:
  * a point is committed by one record, and before anything of it is written to the image, what the image was is kept. What is
  * acknowledged is what the log has: in memory, durably. No frame is believed to be the next one, or to refer to what is there,
- * without having been looked at. Bounded: what is granted has room in the log, and is granted once.
+ * without having been looked at. Bounded: what is granted has room in the log, and is granted once. What the source wants compared
+ * is compared with the image when all points are in it that were committed, and no other one is committed until it is answered.
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
@@ -13,6 +14,7 @@ import { decodeTransfer, SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { encodePointRecord, type PointRecord } from "./committed-point.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import { NO_GENERATION, type Generation } from "./generations.ts";
+import type { ImageComparer } from "./image-comparer.ts";
 import type { LogGeometry } from "./log-geometry.ts";
 import type { LogReplay } from "./log-replay.ts";
 import {
@@ -40,6 +42,7 @@ import {
   type PointRun,
 } from "./point-items.ts";
 import type { ReceiverLog } from "./receiver-log.ts";
+import { decodeSums, encodeSumsReply, SUMS_AHEAD_MAX, type Sums } from "./sums.ts";
 import type { Logged, TransferIndex } from "./transfer-index.ts";
 import { isBefore, type TransferId } from "./transfer-id.ts";
 
@@ -70,6 +73,7 @@ export interface ReceiverParts {
   readonly index: TransferIndex;
   readonly applier: PointApplier;
   readonly replay: LogReplay;
+  readonly comparer: ImageComparer;
   readonly image: ReceiverImage;
   readonly geometry: BlockGeometry;
   /** In milliseconds since 1970. */
@@ -121,9 +125,15 @@ export class Receiver {
   #lastEnd: CommittedPoint | null;
   #building: Building | undefined;
   readonly #committed: CommittedPoint[];
-  #isApplying = false;
-  /** Points whose ends are on their way to the log. */
+  /** Points whose end has come, and is not durable yet. */
   #ending = 0;
+  /** Of the connection: what is to be compared. */
+  #sums: Sums[] = [];
+  /** A point is to be made of the log before this one, when so many of the first sums have been compared; 0 for none. */
+  #makeBefore = 0;
+  #sumsBefore = 0;
+  #isComparing = false;
+  #isApplying = false;
   #whenAtRest: () => void = () => undefined;
   #isSyncing = false;
   #hasNews = false;
@@ -179,6 +189,9 @@ export class Receiver {
     this.#connection = connection;
     this.#lacks = connection.lacks;
     this.#building = undefined;
+    this.#sums = [];
+    this.#sumsBefore = 0;
+    this.#makeBefore = 0;
     this.#granted = { transferBytes: 0, itemBytes: 0 };
     this.#taken = { transferBytes: 0, itemBytes: 0 };
     return this.#grant();
@@ -187,6 +200,9 @@ export class Receiver {
   disconnect(): void {
     this.#connection = undefined;
     this.#building = undefined;
+    this.#sums = [];
+    this.#sumsBefore = 0;
+    this.#makeBefore = 0;
   }
 
   /** Promises what there is room for, beside what is promised already. */
@@ -226,6 +242,9 @@ export class Receiver {
         break;
       case FRAME.POINT_END:
         this.#takeEnd(this.#connection, payload);
+        break;
+      case FRAME.SUMS:
+        this.#takeSums(payload);
         break;
       case FRAME.PING:
         this.#answerPing(this.#connection, decodePing(payload));
@@ -308,7 +327,18 @@ export class Receiver {
     for (let at = 0; at < this.#lacks.length; at += RUNS_MAX) {
       send(FRAME.NAK, encodeRuns(this.#lacks.slice(at, at + RUNS_MAX)));
     }
+    // The image is about to leave what is whole: what the log has behind the last closed point is made one. Sums that came before
+    // are those of what the image was, and those that come with this point of what it is then.
+    if (!begin.isClosed || this.#lacks.length > 0) this.#makeBefore = begin.point;
+    this.#sumsBefore = this.#sums.length;
     this.#lacks = [];
+    this.#makeIfDue();
+  }
+
+  #makeIfDue(): void {
+    if (this.#makeBefore === 0 || this.#sumsBefore > 0) return;
+    this.#makePoint(this.#makeBefore);
+    this.#makeBefore = 0;
   }
 
   #takeItems({ incarnation, send }: SourceConnection, payload: Uint8Array): void {
@@ -342,11 +372,14 @@ export class Receiver {
     if (items !== building.records.length || checksum !== building.checksum) {
       throw new UblkError("EPROTOCOL", `point ${point} has not the items that its end tells of`);
     }
+    if (this.#sums.length > 0) {
+      throw new UblkError("EPROTOCOL", `the end of point ${point}, while something is being compared`);
+    }
     this.#building = undefined;
     const { begin, tail, records, isWhole } = building;
     const { cut, createdMs } = begin;
     const isClosed = begin.isClosed && isWhole;
-    // The image leaves what is whole for what is not: before that, what the log has behind the last closed point is made one.
+    // It has become open only now.
     if (!isClosed) this.#makePoint(point);
     // With open points the image is on its way, and nobody knows where: what is here is of the last closed one.
     const of = isClosed ? generation : (this.#lastEnd?.generation ?? NO_GENERATION);
@@ -398,6 +431,35 @@ export class Receiver {
       this.#makePoint(Infinity);
       this.#whenAtRest = done;
       this.#applyNext();
+    });
+  }
+
+  #takeSums(payload: Uint8Array): void {
+    const sums = decodeSums(payload, this.#parts.geometry);
+    if (this.#sums.length >= SUMS_AHEAD_MAX) {
+      throw new UblkError("EPROTOCOL", `more than ${SUMS_AHEAD_MAX} SUMS without an answer`);
+    }
+    // The payload's memory is not its own.
+    this.#sums.push({ ...sums, sums: sums.sums.slice() });
+    this.#compareNext();
+  }
+
+  /** Compares when the image is in the last point. */
+  #compareNext(): void {
+    const [sums] = this.#sums;
+    const isBehind = this.#ending > 0 || this.#committed.length > 0;
+    if (sums === undefined || this.#isComparing || isBehind || this.#isFailed) return;
+    const connection = this.#connection;
+    this.#isComparing = true;
+    this.#parts.comparer.compare(sums, (differs) => {
+      this.#isComparing = false;
+      if (connection === this.#connection) {
+        this.#sums.shift();
+        if (this.#sumsBefore > 0) this.#sumsBefore--;
+        this.#makeIfDue();
+        connection?.send(FRAME.SUMS_REPLY, encodeSumsReply(sums, differs));
+      }
+      this.#compareNext();
     });
   }
 
@@ -459,6 +521,7 @@ export class Receiver {
     // There is room in the log again.
     this.#acknowledge();
     this.#applyNext();
+    this.#compareNext();
   }
 
   #answerPing({ send }: SourceConnection, token: number): void {

@@ -4,10 +4,13 @@
  *
  * Invariants. What belongs to a point is sent before it. A transfer is let go of when the receiver has it durably. Nothing is
  * sent that was not granted. One point is under way at a time; one that was cut and not committed when the connection ends goes
- * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied.
+ * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied; what is equal
+ * there is not sent, if that is wanted. No point ends while something is being compared: the receiver compares with what its image
+ * is between two points.
  */
 import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
+import { Comparison } from "./comparison.ts";
 import { CopyPace } from "./copy-pace.ts";
 import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
@@ -38,6 +41,7 @@ import {
 import { PointParts } from "./point-parts.ts";
 import { limitsFor, type SourceLimits } from "./source-limits.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
+import { Verification, type VerificationStatus } from "./verification.ts";
 
 const NUMBERS = 2 ** 32;
 
@@ -50,6 +54,9 @@ export interface SourceCut {
   /** Chunks that are to be copied with it. */
   readonly copies: readonly ChunkRun[];
 }
+
+/** `result` is 0, or a negative errno; the bytes are valid until it returns; a bit for each block that is on its way to the remote. */
+export type LookDone = (result: number, bytes: Uint8Array, onTheirWay: Uint8Array) => void;
 
 /** The volume that is mirrored, as MirrorTarget has it; it may live in another thread. */
 export interface SourceVolume {
@@ -69,6 +76,8 @@ export interface SourceVolume {
   cut(copyChunks: number, isHeld: boolean, done: (cut: SourceCut | undefined) => void): void;
   /** Reads what the store has there, POINT_READS parts at once at most; `done` gets 0 and bytes that are valid until it returns, or a negative errno. */
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void;
+  /** Reads whole blocks to be compared, one part at a time: a later one is answered in place of an earlier one. */
+  look(sector: number, sectors: number, done: LookDone): void;
   /** These blocks have been read for the point that was cut. */
   hasRead(block: number, blocks: number): void;
   /**
@@ -88,6 +97,8 @@ export interface SenderParts {
   readonly chunkSectors: number;
   /** The source's own log. */
   readonly ringSize: TransferRingSize;
+  /** What is copied is compared first, and sent only where the receiver has it otherwise. */
+  readonly isComparing: boolean;
   readonly nowMs: () => number;
   /** Calls `action` after a while. */
   readonly later: (ms: number, action: () => void) => void;
@@ -139,6 +150,14 @@ interface Point {
   isLacking: boolean;
 }
 
+/** In bytes, since the link began. */
+export interface CompareCounts {
+  /** Of what was to be copied: what was compared first, and what of it was equal, and not sent. */
+  readonly copied: { readonly comparedBytes: number; readonly equalBytes: number };
+  /** By comparing all of the volume. */
+  readonly verified: { readonly comparedBytes: number; readonly differentBytes: number };
+}
+
 /** In one frame of items: small enough that others get their turn. */
 const RUNS_PER_FRAME = RUNS_MAX / 4;
 const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
@@ -148,6 +167,11 @@ export class Sender {
   readonly #events: SenderEvents;
   readonly #copyShare = new CopyShare();
   readonly #copyPace: CopyPace;
+  readonly #comparison: Comparison;
+  #verification: Verification | undefined;
+  #verifications = 0;
+  readonly #copied = { comparedBytes: 0, equalBytes: 0 };
+  readonly #verified = { comparedBytes: 0, differentBytes: 0 };
   #limits: SourceLimits = { aheadBytes: 0, partialsMax: 0, copyBytesMax: 0 };
   #send: SendPieces | undefined;
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
@@ -182,6 +206,7 @@ export class Sender {
     this.#copyPace = new CopyPace({ nowMs, later, hostRequests: () => volume.hostRequests }, () => {
       this.pump();
     });
+    this.#comparison = new Comparison(parts.geometry);
   }
 
   get #blockBytes(): number {
@@ -208,12 +233,49 @@ export class Sender {
     return this.#ahead > this.#limits.aheadBytes / 2;
   }
 
+  get compareCounts(): CompareCounts {
+    return { copied: { ...this.#copied }, verified: { ...this.#verified } };
+  }
+
+  /** Of the comparison of all the volume that was begun last; undefined where there was none. */
+  get verification(): VerificationStatus | undefined {
+    return this.#verification?.status;
+  }
+
+  /** Begins to compare all of the volume with what the receiver has. Gives the number of it. Throws EBUSY while that is done. */
+  verify(isRepairing: boolean): number {
+    const { state } = this.#verification?.status ?? { state: "done" };
+    if (state !== "done") throw new UblkError("EBUSY", "the mirror is being verified already");
+    const { volume, geometry } = this.#parts;
+    this.#verification = new Verification({
+      ...{ number: ++this.#verifications, isRepairing, volume, geometry, comparison: this.#comparison },
+      totals: this.#verified,
+      mayLook: () => this.#mayLook,
+      nextPoint: () => this.nextPoint,
+    });
+    this.#verification.pump();
+    return this.#verifications;
+  }
+
+  /** Ends it where it is; nothing happens where it is done. */
+  endVerification(): void {
+    this.#verification?.end();
+    this.#verification = undefined;
+  }
+
+  /** A point that is being sent goes first: it cannot end while something is being compared. */
+  get #mayLook(): boolean {
+    const isFree = this.#point === undefined || this.#point.hasEnded;
+    return this.#isReady && this.#send !== undefined && isFree && this.#comparison.hasRoom;
+  }
+
   /** Begins with a receiver that has welcomed this source. Throws ESIZE where its log is too small for this one. */
   connect(welcome: Welcome, send: SendPieces): void {
     const { ring, incarnation, ringSize } = this.#parts;
     const { lastTransfer, lastPoint, granted, logBytes } = welcome;
     this.#limits = limitsFor(logBytes, ringSize, this.#blockBytes, this.#chunkBytes);
     this.#send = send;
+    this.#comparison.connect(send);
     this.#connections++;
     this.#overtaken.clear();
     this.#lastSent = lastTransfer;
@@ -263,6 +325,8 @@ export class Sender {
 
   disconnect(): void {
     this.#send = undefined;
+    this.#comparison.disconnect();
+    this.#verification?.interrupted();
     this.#connections++;
   }
 
@@ -335,7 +399,9 @@ export class Sender {
     const whenRead = (): void => {
       this.pump();
     };
-    const options = { volume, geometry, chunkSectors, pace: this.#copyPace, whenRead };
+    const comparison = this.#parts.isComparing ? this.#comparison : null;
+    const compared = this.#copied;
+    const options = { volume, geometry, chunkSectors, comparison, compared, pace: this.#copyPace, whenRead };
     return {
       number: this.#lastPoint,
       askedMs,
@@ -358,8 +424,9 @@ export class Sender {
     if (!this.#isReady || this.#send === undefined) return;
     this.#sendTransfers(this.#send);
     const point = this.#point;
-    if (point === undefined || point.hasEnded) return;
-    if (!isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
+    const isSending = point !== undefined && !point.hasEnded;
+    if (isSending && !isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
+    this.#verification?.pump();
   }
 
   #sendTransfers(send: SendPieces): void {
@@ -385,8 +452,10 @@ export class Sender {
       const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
       if (point.items.length > 0 && (isFull || point.parts.isEmpty)) {
         if (!this.#sendItems(send, point)) return;
-      } else if (point.parts.isEmpty) this.#end(send, point);
-      else if (!this.#take(point)) return;
+      } else if (point.parts.isEmpty) {
+        if (!this.#comparison.isIdle) return;
+        this.#end(send, point);
+      } else if (!this.#take(point)) return;
     }
   }
 
@@ -402,10 +471,10 @@ export class Sender {
     send(FRAME.POINT_BEGIN, payload);
   }
 
-  /** The next part of the point; false where it is not read yet. */
+  /** The next part of the point, unless the last ones are equal at the receiver; false where it is not read or compared yet. */
   #take(point: Point): boolean {
     const part = point.parts.take();
-    if (part === undefined) return false;
+    if (part === undefined) return point.parts.isEmpty;
     point.items.push(part.run);
     if (part.data === undefined) return true;
     point.data.push(part.data);
@@ -446,6 +515,10 @@ export class Sender {
         break;
       case FRAME.POINT_COMMITTED:
         this.#takeCommitted(decodePointCommitted(payload));
+        break;
+      case FRAME.SUMS_REPLY:
+        this.#comparison.take(payload);
+        this.pump();
         break;
       case FRAME.PONG:
         break;
@@ -488,6 +561,7 @@ export class Sender {
     if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
+    if (isClosed) this.#verification?.closed(number);
     this.#events.committed({ point: number, createdMs, isClosed });
     this.pump();
   }

@@ -6,9 +6,10 @@
 import type { MessagePort } from "node:worker_threads";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import { dirtyHalves, MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memory.ts";
-import type { LinkOrder, LinkReport } from "../targets/mirror/mirror-server.ts";
+import { LOOK_PLACE, type LinkOrder, type LinkReport } from "../targets/mirror/mirror-server.ts";
+import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { signalEvent } from "../ublk/event.ts";
-import type { SourceCut, SourceVolume } from "./sender.ts";
+import type { LookDone, SourceCut, SourceVolume } from "./sender.ts";
 import { SharedReads } from "./shared-reads.ts";
 
 interface Asked<Answer> {
@@ -25,6 +26,7 @@ export class SharedVolume implements SourceVolume {
   #lastId = 0;
   #restart: Asked<(firstTransfer: number) => void> | undefined;
   #cut: Asked<(cut: SourceCut | undefined) => void> | undefined;
+  #look: (Asked<LookDone> & { readonly sectors: number }) | undefined;
   /** Told when the log was full, and nothing is logged any more. */
   whenOverflowed: () => void = () => undefined;
   /** Told when something could not be read, with a negative errno; it is tried again. */
@@ -74,6 +76,9 @@ export class SharedVolume implements SourceVolume {
         if (report.result < 0) this.whenUnread(report.result);
         this.#reads.ended(report.place, report.result);
         break;
+      case "looked":
+        this.#hasLooked(report);
+        break;
       case "overflowed":
         this.whenOverflowed();
         break;
@@ -82,6 +87,14 @@ export class SharedVolume implements SourceVolume {
 
   get hostRequests(): number {
     return this.#numbers.requests;
+  }
+
+  #hasLooked({ id, result, onTheirWay }: LinkReport & { readonly kind: "looked" }): void {
+    const look = this.#look;
+    if (look?.id !== id) return;
+    this.#look = undefined;
+    const bytes = new Uint8Array(this.#memory.reads, LOOK_PLACE, look.sectors * SECTOR_BYTES);
+    look.done(result, bytes, onTheirWay);
   }
 
   restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void {
@@ -104,6 +117,12 @@ export class SharedVolume implements SourceVolume {
 
   read(sector: number, sectors: number, done: (result: number, bytes: Uint8Array) => void): void {
     this.#reads.read({ sector, sectors, done });
+  }
+
+  look(sector: number, sectors: number, done: LookDone): void {
+    const id = ++this.#lastId;
+    this.#look = { id, sectors, done };
+    this.#order({ kind: "look", id, sector, sectors });
   }
 
   hasRead(block: number, blocks: number): void {

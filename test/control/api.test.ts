@@ -8,7 +8,15 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import test, { type ExecutionContext } from "ava";
 import { serveApi } from "../../src/control/api.ts";
-import { ask, askBulkOriginals, askResize, askStatus, askStop, DEADLINE_MS } from "../../src/control/client.ts";
+import {
+  ask,
+  askBulkOriginals,
+  askMirrorVerification,
+  askResize,
+  askStatus,
+  askStop,
+  DEADLINE_MS,
+} from "../../src/control/client.ts";
 import { UblkError } from "../../src/ublk/errors.ts";
 import { sampleBulk, sampleStatus, SampleVolume } from "./sample.ts";
 
@@ -256,4 +264,31 @@ test.serial("the client hears of what goes wrong in the middle of a stream", asy
   await t.throwsAsync(read, { code: "EGONE" });
   volume.error = new UblkError("EORDER", "not marked yet");
   await t.throwsAsync(read, { code: "EORDER", message: "not marked yet" });
+});
+
+test.serial("who goes away ends the verification that he has begun", async (t) => {
+  const runtime = await directory(t);
+  process.env["SLUICE_RUNTIME_DIR"] = runtime;
+  t.teardown(() => delete process.env["SLUICE_RUNTIME_DIR"]);
+  const volume = new SampleVolume();
+  const server = await serveApi(`${runtime}/data.sock`, volume);
+  t.teardown(() => server.close());
+  const ended = Promise.withResolvers<undefined>();
+  const status = { number: 1, state: "comparing", isRepairing: true, sizeBytes: 8, doneBytes: 4, places: [] } as const;
+  volume.verification = async function* () {
+    try {
+      for (;;) {
+        yield { ...status, differentBytes: 0, onTheirWayBytes: 0, unreadBytes: 0 };
+        await new Promise(setImmediate);
+      }
+    } finally {
+      ended.resolve(undefined);
+    }
+  };
+  for await (const { doneBytes } of askMirrorVerification("data", true)) {
+    t.is(doneBytes, 4);
+    break;
+  }
+  await ended.promise;
+  t.deepEqual(volume.calls, ["mirror verify true"]);
 });

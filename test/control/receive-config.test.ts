@@ -13,7 +13,7 @@ const V = '[[volume]]\nname = "data"\npath = "/i"\nstore = "/s"\nlog = "/l"\n';
 const ADDRESS = 'wanted an address and a port, such as "192.0.2.1:7450", "[::]:7450" or "7450"';
 const NAME = 'wanted up to 64 of a-z, 0-9, ".", "_" and "-", starting with a letter or digit, and not "receive"';
 const TABLES = "wanted tables, each headed [[volume]]";
-const BLOCK = "wanted a power of two from 4KiB to 1MiB";
+const BLOCK = "wanted a power of two from 4KiB to 256KiB";
 
 function faults(text: string): string[] {
   try {
@@ -36,12 +36,12 @@ test("a transport and a volume are enough: only this machine reaches it, three p
 });
 
 test("every key has its effect", (t) => {
-  const text = `listen = "[::1]:7"\nsilence = 60\n${T}${V}keep = 1\nblock_size = "1MiB"\n`;
+  const text = `listen = "[::1]:7"\nsilence = 60\n${T}${V}keep = 1\nblock_size = "256KiB"\n`;
   const config = parseReceiveConfig(text, FILE);
   t.deepEqual(config.listen, { host: "::1", port: 7 });
   t.is(config.silenceMs, 60_000);
   t.is(config.volumes[0]?.keep, 1);
-  t.is(config.volumes[0]?.blockBytes, 2 ** 20);
+  t.is(config.volumes[0]?.blockBytes, 2 ** 18);
   const known = parseReceiveConfig(`${V}from = ["here", "there"]`, FILE);
   t.is(known.transport.transport, "tls");
   t.deepEqual(known.volumes[0]?.from, ["here", "there"]);
@@ -80,7 +80,7 @@ const WRONG: readonly [string, ...string[]][] = [
   [`${T}${V}keep = 101`, "volume[0].keep: wanted a whole number from 1 to 100, found 101"],
   [`${T}${V}block_size = 2048`, `volume[0].block_size: ${BLOCK}, found 2048`],
   [`${T}${V}block_size = 12288`, `volume[0].block_size: ${BLOCK}, found 12288`],
-  [`${T}${V}block_size = "2MiB"`, `volume[0].block_size: ${BLOCK}, found "2MiB"`],
+  [`${T}${V}block_size = "512KiB"`, `volume[0].block_size: ${BLOCK}, found "512KiB"`],
   [T + V.replace("data", "receive"), `volume[0].name: ${NAME}, found "receive"`],
   [T + V.replace("data", "Data"), `volume[0].name: ${NAME}, found "Data"`],
   [T + V.replace('"/i"', '"i"'), 'volume[0].path: wanted an absolute path, found "i"'],

@@ -402,6 +402,7 @@ test.serial("files are made once, and nothing of a volume is made beside what co
     code: "ESIZE",
     message: /log needs at least/,
   });
+  await t.throwsAsync(initReceived(spec, SIZES, "seed"), { code: "ENOENT", message: /bring it there/ });
   // What was made before it failed is gone again.
   t.deepEqual(await initReceived(spec, SIZES), [spec.path, spec.store, spec.log]);
 });

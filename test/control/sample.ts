@@ -10,6 +10,7 @@ import type {
   ControlledVolume,
 } from "../../src/control/api.ts";
 import type { BulkStatus } from "../../src/control/bulk-status.ts";
+import type { VerificationStatus } from "../../src/replication/verification.ts";
 import type { MirrorStatus, TakenPointRow } from "../../src/control/mirror-status.ts";
 import type { RecordMap, RecordStatus } from "../../src/control/record-status.ts";
 import type { SnapshotRow, SnapshotStoreStatus } from "../../src/control/snapshot-status.ts";
@@ -49,8 +50,13 @@ export const sampleMirror: MirrorStatus = {
   fault: null,
   lastPoint: { point: 12, createdMs: 1_767_323_046_000, isClosed: true },
   lastClosed: { point: 12, createdMs: 1_767_323_046_000, isClosed: true },
+  compared: {
+    copied: { comparedBytes: 2 ** 24, equalBytes: 2 ** 23 },
+    verified: { comparedBytes: 2 ** 26, differentBytes: 4096 },
+  },
+  verification: null,
   connections: 2,
-  sentBytes: { transfers: 2 ** 24, points: 2 ** 14 },
+  sentBytes: { transfers: 2 ** 24, points: 2 ** 14, sums: 2 ** 16 },
   points: { closed: 10, open: 2 },
   to: "backup.example:7450",
   transport: "clear",
@@ -293,6 +299,10 @@ export class SampleVolume implements ControlledVolume {
       this.#note("mirror cp");
       return Promise.resolve({ point: 13, createdMs: 1_767_323_047_000, isClosed: true });
     },
+    verify: (isRepairing) => {
+      this.#note(`mirror verify ${isRepairing}`);
+      return Promise.resolve(this.verification());
+    },
     prepare: () => {
       this.#note("prepare point");
       this.#prepared = { point: 14 };
@@ -312,6 +322,9 @@ export class SampleVolume implements ControlledVolume {
       this.#note(`mirror policy ${policy}`);
     },
   };
+
+  /** What is told of a verification. */
+  verification: () => AsyncIterable<VerificationStatus> = () => Readable.from([]) as AsyncIterable<VerificationStatus>;
 
   /** What is given for originals. */
   originals: (recordBytes: number, from: number) => AsyncIterable<Uint8Array> = () => Readable.from([]);

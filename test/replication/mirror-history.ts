@@ -12,6 +12,7 @@ import { FoundLog } from "../../src/replication/found-log.ts";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import type { Welcome } from "../../src/replication/handshake.ts";
 import { NO_GENERATION, NO_GENERATIONS } from "../../src/replication/generations.ts";
+import { COMPARE_READS, ImageComparer } from "../../src/replication/image-comparer.ts";
 import { logBytes } from "../../src/replication/log-geometry.ts";
 import { LogReplay } from "../../src/replication/log-replay.ts";
 import { recoverLog } from "../../src/replication/log-recovery.ts";
@@ -62,6 +63,10 @@ const NOTHING_REACHED = {
   dropped: 0,
   replays: 0,
   promotions: 0,
+  /** Sectors that were to be copied and were found equal; volumes that were compared as a whole; bits that were found turned over. */
+  equalSectors: 0,
+  verified: 0,
+  found: 0,
   held: 0,
 };
 /** How often what has happened. */
@@ -72,6 +77,8 @@ const TURNS = 6000;
 
 /** Of a sector that nobody has written yet: what the source's disk held before it was mirrored. */
 const BEFORE = 1_000_000;
+/** Of a sector that nobody has ever written so: its bits have turned over. */
+const TURNED = 2_000_000;
 /** What the moment of a point is called that was cut while the host was held back: this, and the last write that was asked before. */
 const HELD_MS = 1_000_000_000;
 const GENERATION = "00000000000000aa";
@@ -118,7 +125,14 @@ class Source implements Layer {
     random: Random,
     disk: SimDisk,
     step: () => void,
-    life: { incarnation: number; sequence: number; recorded: readonly number[]; reach: number; bytesPerSecond: number },
+    life: {
+      incarnation: number;
+      sequence: number;
+      recorded: readonly number[];
+      reach: number;
+      isComparing: boolean;
+      bytesPerSecond: number;
+    },
     whenBase: (image: Int32Array) => void,
     reached: Reached,
   ) {
@@ -184,6 +198,9 @@ class Source implements Layer {
       read: (sector, sectors, done) => {
         if (!this.target.read(sector, sectors, done)) throw new Error("too many reads");
       },
+      look: (sector, sectors, done) => {
+        this.target.look(sector, sectors, done);
+      },
       hasRead: (block, blocks) => {
         this.target.hasRead(block, blocks);
       },
@@ -205,7 +222,7 @@ class Source implements Layer {
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
     const clock = { nowMs: () => this.#turns, later: (_ms: number, action: () => void) => this.#later.push(action) };
     this.sender = new Sender(
-      { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING },
+      { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING, isComparing: life.isComparing },
       { ready: nothing, committed: nothing },
     );
     if (life.bytesPerSecond > 0) this.sender.limitCopying(life.bytesPerSecond);
@@ -239,7 +256,8 @@ class Source implements Layer {
     return !this.#isBusy.includes(true) && this.world.isIdle;
   }
 
-  ask(): void {
+  /** The host asks for something; `wrote` is told of the blocks that are written. */
+  ask(wrote: (block: number) => void = nothing): void {
     const random = this.#random;
     const slot = this.#isBusy.indexOf(false);
     if (slot < 0) return;
@@ -258,6 +276,7 @@ class Source implements Layer {
     request.operation = random.chance(0.15) ? Operation.DISCARD : Operation.WRITE;
     request.offset = sector * SECTOR_BYTES;
     request.length = sectors * SECTOR_BYTES;
+    for (let block = Math.floor(sector / 8); block * 8 < sector + sectors; block++) wrote(block);
     const view = new DataView(request.buffer.buffer, request.buffer.byteOffset);
     if (request.operation === Operation.WRITE) stamp(view, ++this.#sequence, sector, sectors);
     const [first, last] = chunksOf(request);
@@ -357,6 +376,12 @@ export class MirrorHistory {
   #recorded: readonly number[] = [];
   /** In some histories there are chunks that nobody ever writes to: only a full copy brings them over. */
   readonly #reach: number;
+  /** What is copied is compared first. */
+  readonly #isComparing: boolean;
+  /** Sectors of the image in which bits have turned over. */
+  readonly #turned = new Set<number>();
+  /** Blocks that the host has written since. */
+  readonly #rewritten = new Set<number>();
   /** The receiver has a closed point, or is committed to one. */
   #hasClosed = false;
 
@@ -364,6 +389,7 @@ export class MirrorHistory {
     this.#random = new Random(seed);
     this.#isVerbose = isVerbose;
     this.#reach = this.#random.chance(0.5) ? SECTORS : Math.floor(SECTORS / 2);
+    this.#isComparing = this.#random.chance(0.5);
     for (let sector = 0; sector < SECTORS; sector++) this.#sourceDisk.write(sector, BEFORE + sector);
     this.#sourceDisk.harden(0, SECTORS);
     this.#logFile = new SimMemory(SECTOR_BYTES, () => {
@@ -388,7 +414,65 @@ export class MirrorHistory {
     else {
       this.#stepsLeft = { source: Infinity, receiver: Infinity };
       this.#settle();
+      this.#compareAll();
     }
+  }
+
+  /** Bits of the image turn over, and are found. */
+  #compareAll(): void {
+    this.#turnBits();
+    const isRepairing = this.#random.chance(0.5);
+    this.#verifyUnderLoad(isRepairing);
+    if (!isRepairing) this.#verifyUnderLoad(true);
+    this.#settle();
+    this.reached.equalSectors = (this.#source?.sender.compareCounts.copied.equalBytes ?? 0) / SECTOR_BYTES;
+  }
+
+  /** Some sectors of the image become others, with nobody's doing. */
+  #turnBits(): void {
+    for (let count = 1 + this.#random.below(3); count > 0; count--) {
+      const sector = this.#random.below(SECTORS);
+      this.#note(`a bit of sector ${sector} of the image turns over`);
+      this.#image.write(sector, TURNED + sector);
+      this.#image.harden(sector, 1);
+      this.#turned.add(sector);
+    }
+  }
+
+  #connectedSource(): Source {
+    for (let turn = 0; turn < 60_000; turn++) {
+      if (this.#source !== undefined && this.#wire === "connected") return this.#source;
+      this.#turn(true);
+    }
+    throw new Error("they do not connect");
+  }
+
+  /** Compares all while the host goes on: what was turned over is found, unless it was written meanwhile, and nothing else. */
+  #verifyUnderLoad(isRepairing: boolean): void {
+    this.#note(`verifying${isRepairing ? ", and repairing" : ""}`);
+    const source = this.#connectedSource();
+    const { sender } = source;
+    const logsBegun = this.#logs;
+    sender.endVerification();
+    sender.verify(isRepairing);
+    for (let turn = 0; sender.verification?.state !== "done"; turn++) {
+      if (turn > 200_000) throw new Error("verifying does not come to an end");
+      if (turn < 20_000 && this.#random.chance(0.05)) source.ask((block) => this.#rewritten.add(block));
+      if (turn < 20_000 && this.#wire === "connected" && this.#random.chance(0.0005)) this.#cutWire();
+      this.#turn(true);
+    }
+    this.reached.verified++;
+    const found = new Set<number>();
+    for (const { offset, length } of sender.verification.places) {
+      for (let at = offset; at < offset + length; at += 8 * SECTOR_BYTES) found.add(at / (8 * SECTOR_BYTES));
+    }
+    const turned = new Set([...this.#turned].map((sector) => Math.floor(sector / 8)));
+    for (const block of found) if (!turned.has(block)) throw new Error(`a false alarm: block ${block}`);
+    for (const block of turned) {
+      const isMended = this.#rewritten.has(block) || this.#logs > logsBegun;
+      if (!found.has(block) && !isMended) throw new Error(`block ${block} was not found to differ`);
+    }
+    this.reached.found += found.size;
   }
 
   #turn(isLast: boolean): void {
@@ -431,6 +515,17 @@ export class MirrorHistory {
       }
       if (frame !== undefined) source.sender.take(frame.type, frame.payload);
     } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
+    else if (!isLast && random.chance(0.02) && this.#wire === "connected") this.#verify(source);
+    if (this.#turned.size === 0 && (source.sender.verification?.differentBytes ?? 0) > 0) {
+      throw new Error(`a false alarm: ${JSON.stringify(source.sender.verification)}`);
+    }
+  }
+
+  #verify({ sender }: Source): void {
+    if (sender.verification?.state === "comparing") return;
+    if (sender.verification?.state === "done") this.reached.verified++;
+    this.#note("verifying");
+    sender.verify(false);
   }
 
   #deliver(receiver: Receiver): void {
@@ -471,7 +566,8 @@ export class MirrorHistory {
   #startSource(isLast: boolean): Source {
     this.#stepsLeft.source = isLast ? Infinity : 50 + this.#random.below(3000);
     const incarnation = ++this.#incarnation;
-    const life = { incarnation, sequence: this.#sequence, recorded: this.#recorded, reach: this.#reach };
+    const known = { sequence: this.#sequence, recorded: this.#recorded, reach: this.#reach };
+    const life = { incarnation, ...known, isComparing: this.#isComparing };
     const bytesPerSecond = this.#random.chance(0.3) ? 2 ** 20 : 0;
     const step = (): void => {
       this.#step("source");
@@ -491,15 +587,17 @@ export class MirrorHistory {
     const world = new World(this.#random, this.#image, this.#logFile, FAULTS, watcher, () => {
       this.#step("receiver");
     });
-    const context = { ...world.context(0), depth: APPLY_WRITES };
+    const context = { ...world.context(0), depth: APPLY_WRITES + COMPARE_READS };
     const options = { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true };
     const found = new FoundLog();
     const log = new ReceiverLog(recoverLog(this.#logFile, OWNER, found), world, NVRAM_FILE);
     const { index } = found;
     const parts = { log, recordBytesMax: LOG.windowBytes, index, firstSlot: 0, geometry: GEOMETRY };
-    const writing = { ...parts, image: new FileTarget(options, context) };
+    const disk = new FileTarget(options, context);
+    const writing = { ...parts, image: disk };
     const applier = new PointApplier(writing, world);
     const replay = new LogReplay(writing, world);
+    const comparer = new ImageComparer(disk, APPLY_WRITES, GEOMETRY, world);
     const state = found.state(log.points);
     for (const point of found.points) this.#expectReplay(point);
     if (state.lastClosed > 0 && this.#kept !== state.lastClosed) this.#compare(state.lastClosed, "what is shown");
@@ -520,7 +618,7 @@ export class MirrorHistory {
       },
     };
     const receiver = new Receiver(
-      { log, logGeometry: LOG, index, applier, replay, geometry: GEOMETRY, image, nowMs: () => 0 },
+      { log, logGeometry: LOG, index, applier, replay, comparer, geometry: GEOMETRY, image, nowMs: () => 0 },
       state,
     );
     this.#hasClosed = state.lastEnd !== null && state.lastEnd.generation !== NO_GENERATION;
@@ -669,7 +767,7 @@ export class MirrorHistory {
     if (wanted === undefined) throw new Error(`${what}: point ${point} was never closed`);
     for (let sector = 0; sector < SECTORS; sector++) {
       const found = this.#image.current[sector];
-      if (found === wanted[sector]) continue;
+      if (found === wanted[sector] || this.#turned.has(sector)) continue;
       throw new Error(`${what}: sector ${sector} of point ${point} is of write ${found}, wanted ${wanted[sector]}`);
     }
   }

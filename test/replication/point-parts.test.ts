@@ -31,10 +31,15 @@ class Volume {
       },
     };
     const options = { volume, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS, pace: this.pace };
+    const uncompared = { comparison: null, compared: { comparedBytes: 0, equalBytes: 0 } };
     const whenRead = (): void => {
       this.woken++;
     };
-    return new PointParts({ ...options, whenRead }, { half, endTransfer: 1, isClosed: false, copies }, 1);
+    return new PointParts(
+      { ...options, ...uncompared, whenRead },
+      { half, endTransfer: 1, isClosed: false, copies },
+      1,
+    );
   }
 
   /** The read that has waited longest but `index` ends; its bytes tell where it was. */

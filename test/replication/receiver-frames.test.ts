@@ -1,12 +1,19 @@
 /** What a receiver refuses, and what it asks for, on a log that has room for all. */
 import test from "ava";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
-import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
+import type { ImageComparer } from "../../src/replication/image-comparer.ts";
+import {
+  encodePointBegin,
+  encodePointEnd,
+  POINT_BEGIN_BYTES,
+  POINT_END_BYTES,
+} from "../../src/replication/messages.ts";
 import type { LogReplay } from "../../src/replication/log-replay.ts";
 import type { PointApplier } from "../../src/replication/point-applier.ts";
 import { decodeItems, encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
 import type { ReceiverLog } from "../../src/replication/receiver-log.ts";
 import { Receiver } from "../../src/replication/receiver.ts";
+import { decodeSumsReply, encodeSums, type Sums } from "../../src/replication/sums.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
 import { TransferIndex } from "../../src/replication/transfer-index.ts";
 import { encodeTable, ENTRY_KIND, SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
@@ -15,7 +22,14 @@ const GEOMETRY = { volumeSectors: 800, blockSectors: 8 };
 const LOG = { sectorBytes: 512, windowBytes: 2 ** 20, ringBytes: 2 ** 22 };
 const place = { position: 0, link: 0 };
 
-function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Uint8Array }[] } {
+/** `compared` has what the image is being compared with. */
+function connected(): {
+  receiver: Receiver;
+  sent: { type: FrameType; payload: Uint8Array }[];
+  compared: { sums: Sums; done: (differs: Uint8Array) => void }[];
+} {
+  const compared: { sums: Sums; done: (differs: Uint8Array) => void }[] = [];
+  const comparer: Pick<ImageComparer, "compare"> = { compare: (sums, done) => void compared.push({ sums, done }) };
   const sent: { type: FrameType; payload: Uint8Array }[] = [];
   const log = { head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 };
   const receiver = new Receiver(
@@ -26,6 +40,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
       applier: undefined as unknown as PointApplier,
       replay: undefined as unknown as LogReplay,
       nowMs: () => 0,
+      comparer: comparer as ImageComparer,
       image: { keep: () => undefined, reached: () => undefined },
       geometry: GEOMETRY,
     },
@@ -37,7 +52,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
     lacks: [],
     send: (type, payload) => void sent.push({ type, payload }),
   });
-  return { receiver, sent };
+  return { receiver, sent, compared };
 }
 
 function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
@@ -105,4 +120,60 @@ test("what a source may not send ends the connection", (t) => {
     },
     { code: "EPROTOCOL", message: /more transfers than were granted/ },
   );
+});
+
+test("what is to be compared is compared one after the other, and no point ends before all is answered", (t) => {
+  const { receiver, sent, compared } = connected();
+  const sums = (block: number): Uint8Array => encodeSums({ block, blocks: 2 }, new Uint8Array(8192), GEOMETRY);
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 8));
+  receiver.take(FRAME.POINT_BEGIN, begin(5, 1));
+  for (let asked = 0; asked < 16; asked++) receiver.take(FRAME.SUMS, sums(asked));
+  t.throws(
+    () => {
+      receiver.take(FRAME.SUMS, sums(16));
+    },
+    { code: "EPROTOCOL", message: /more than 16 SUMS/ },
+  );
+  t.deepEqual(
+    compared.map(({ sums: { block } }) => block),
+    [0],
+  );
+  compared[0]?.done(new Uint8Array([2]));
+  t.deepEqual(
+    compared.map(({ sums: { block } }) => block),
+    [0, 1],
+  );
+  const reply = sent.at(-1);
+  t.is(reply?.type, FRAME.SUMS_REPLY);
+  t.deepEqual(decodeSumsReply(reply?.payload ?? new Uint8Array(0), GEOMETRY), {
+    block: 0,
+    blocks: 2,
+    differs: new Uint8Array([2]),
+  });
+  const end = new Uint8Array(POINT_END_BYTES);
+  encodePointEnd(end, { point: 5, items: 0, checksum: 0 });
+  t.throws(
+    () => {
+      receiver.take(FRAME.POINT_END, end);
+    },
+    { code: "EPROTOCOL", message: /while something is being compared/ },
+  );
+});
+
+test("what an earlier connection wanted compared is not answered on a later one", (t) => {
+  const { receiver, sent, compared } = connected();
+  receiver.take(FRAME.SUMS, encodeSums({ block: 0, blocks: 2 }, new Uint8Array(8192), GEOMETRY));
+  receiver.disconnect();
+  receiver.connect({
+    incarnation: 1,
+    generation: "00000000000000aa",
+    lacks: [],
+    send: (type, payload) => void sent.push({ type, payload }),
+  });
+  receiver.take(FRAME.SUMS, encodeSums({ block: 7, blocks: 1 }, new Uint8Array(4096), GEOMETRY));
+  t.is(compared.length, 1);
+  compared[0]?.done(new Uint8Array(1));
+  t.deepEqual(sent, []);
+  compared[1]?.done(new Uint8Array(1));
+  t.is(decodeSumsReply(sent[0]?.payload ?? new Uint8Array(0), GEOMETRY).block, 7);
 });

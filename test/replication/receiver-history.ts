@@ -12,6 +12,7 @@ import { FileTarget } from "../../src/targets/file.ts";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import { FoundLog } from "../../src/replication/found-log.ts";
 import { logBytes } from "../../src/replication/log-geometry.ts";
+import { COMPARE_READS, ImageComparer } from "../../src/replication/image-comparer.ts";
 import { createLog } from "../../src/replication/log-superblock.ts";
 import { recoverLog } from "../../src/replication/log-recovery.ts";
 import {
@@ -156,7 +157,7 @@ export class ReceiverHistory {
     const context = world.context(0);
     const image = new FileTarget(
       { fd: DATA_FILE, isBlockDevice: false, punchesHoles: true, zeroesRanges: true },
-      { ...context, depth: APPLY_WRITES },
+      { ...context, depth: APPLY_WRITES + COMPARE_READS },
     );
     const recovered = recoverLog(this.#logFile, OWNER, found);
     demand(recovered.superblock.state.lostFrom === 0, "the log has lost something");
@@ -186,6 +187,7 @@ export class ReceiverHistory {
         applier,
         replay: new LogReplay(writing, world),
         nowMs: () => 0,
+        comparer: new ImageComparer(image, APPLY_WRITES, GEOMETRY, world),
         geometry: GEOMETRY,
         image: {
           keep: (point, done) => {

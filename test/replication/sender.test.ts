@@ -11,9 +11,12 @@ import {
   POINT_COMMITTED_BYTES,
   type Granted,
 } from "../../src/replication/messages.ts";
-import { Sender, type SourceCut, type SourceVolume } from "../../src/replication/sender.ts";
+import { decodeItems } from "../../src/replication/point-items.ts";
+import { Sender, type LookDone, type SourceCut, type SourceVolume } from "../../src/replication/sender.ts";
 import { limitsFor } from "../../src/replication/source-limits.ts";
+import { encodeSumsReply } from "../../src/replication/sums.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { POINT_READS } from "../../src/targets/mirror/mirror-target.ts";
 import type { ChunkRun } from "../../src/targets/mirror/owed-chunks.ts";
 import { TransferReader, transferRingBytes, TransferWriter } from "../../src/targets/mirror/transfer-ring.ts";
 import { newDirtyBlocks } from "./point-model.ts";
@@ -29,7 +32,10 @@ const MUCH = { transferBytes: 2 ** 40, itemBytes: 2 ** 40 };
 
 /** A sender that is connected, and has committed the first point of its log. */
 class Bed {
-  readonly sent: { readonly type: FrameType; readonly bytes: number }[] = [];
+  readonly sent: { readonly type: FrameType; readonly bytes: number; readonly payload: Uint8Array }[] = [];
+  /** What the volume is to read: for a point, and to be compared. */
+  readonly reads: { sector: number; sectors: number; done: (result: number, bytes: Uint8Array) => void }[] = [];
+  readonly looks: { sector: number; sectors: number; done: LookDone }[] = [];
   readonly sender: Sender;
   readonly #writer: TransferWriter;
   readonly #granted: Granted;
@@ -38,7 +44,7 @@ class Bed {
   nowMs = 0;
   #cut: ((cut: SourceCut | undefined) => void) | undefined;
 
-  constructor(granted = MUCH) {
+  constructor(granted = MUCH, isComparing = false) {
     this.#granted = granted;
     const memory = new SharedArrayBuffer(transferRingBytes(RING));
     this.#writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
@@ -52,9 +58,8 @@ class Bed {
         this.copyChunks.push(copyChunks);
         this.#cut = done;
       },
-      read: (_sector, sectors, done) => {
-        done(0, new Uint8Array(sectors * 512));
-      },
+      read: (sector, sectors, done) => void this.reads.push({ sector, sectors, done }),
+      look: (sector, sectors, done) => void this.looks.push({ sector, sectors, done }),
       hasRead: () => undefined,
       endPoint: () => undefined,
       lacks: () => undefined,
@@ -62,16 +67,21 @@ class Bed {
     const ring = new TransferReader(memory, RING, INCARNATION);
     const parts = { volume, ring, incarnation: INCARNATION, geometry: GEOMETRY, chunkSectors: CHUNK_SECTORS };
     this.sender = new Sender(
-      { ...parts, ringSize: RING, nowMs: () => this.nowMs, later: () => undefined },
+      { ...parts, ringSize: RING, isComparing, nowMs: () => this.nowMs, later: () => undefined },
       { ready: () => undefined, committed: () => undefined },
     );
-    const known = { lastTransfer: NO_TRANSFER, lastPoint: 0, logBytes: LOG_BYTES, generations: NO_GENERATIONS };
-    const welcome: Welcome = { wants: "full", granted, ...known };
-    this.sender.connect(welcome, (type, ...pieces) => {
-      this.sent.push({ type, bytes: pieces.reduce((sum, { length }) => sum + length, 0) });
-    });
+    this.connect();
     this.cut();
     this.commit(2);
+  }
+
+  connect(): void {
+    const known = { lastTransfer: NO_TRANSFER, lastPoint: 0, logBytes: LOG_BYTES, generations: NO_GENERATIONS };
+    const welcome: Welcome = { wants: "full", granted: this.#granted, ...known };
+    this.sender.connect(welcome, (type, ...pieces) => {
+      const payload = new Uint8Array(Buffer.concat(pieces));
+      this.sent.push({ type, bytes: payload.length, payload });
+    });
   }
 
   /** One write, in a transfer of its own, which is acknowledged as soon as it was sent; false where the log is full. */
@@ -92,8 +102,15 @@ class Bed {
 
   /** The volume has done what it was asked: all that is logged by now belongs to the point. */
   cut(copies: readonly ChunkRun[] = []): void {
-    const isClosed = copies.length === 0;
-    this.#cut?.({ half: newDirtyBlocks(GEOMETRY, 8), endTransfer: this.#writer.open, isClosed, copies });
+    const half = newDirtyBlocks(GEOMETRY, 8);
+    this.#cut?.({ half, endTransfer: this.#writer.open, isClosed: copies.length === 0, copies });
+  }
+
+  /** The receiver has compared what it was asked to first, and these blocks of it differ. */
+  compared(block: number, blocks: number, ...differing: readonly number[]): void {
+    const differs = new Uint8Array(Math.ceil(blocks / 8));
+    for (const each of differing) differs[each >>> 3] = (differs[each >>> 3] ?? 0) | (1 << (each & 7));
+    this.sender.take(FRAME.SUMS_REPLY, encodeSumsReply({ block, blocks }, differs));
   }
 
   commit(point: number): void {
@@ -154,6 +171,7 @@ test("a limit holds copying up, and never points", (t) => {
   const copy = (count: number): void => {
     bed.sender.cut();
     bed.cut([{ first: 0, count }]);
+    for (const { sectors, done } of bed.reads.splice(0)) done(0, new Uint8Array(sectors * 512));
     bed.commit(2 * bed.count(FRAME.POINT_END));
   };
   copy(2);
@@ -181,5 +199,94 @@ test("a point that nobody has sent cannot be committed", (t) => {
       bed.commit(4);
     },
     { code: "EPROTOCOL", message: /point 4 was not sent/ },
+  );
+});
+
+test("what is copied is compared first: what differs is sent, and the point ends behind it", (t) => {
+  const bed = new Bed(MUCH, true);
+  bed.sender.cut();
+  bed.cut([{ first: 2, count: 1 }]);
+  const [read] = bed.reads;
+  t.deepEqual([read?.sector, read?.sectors], [2 * CHUNK_SECTORS, CHUNK_SECTORS]);
+  const bytes = new Uint8Array(16 * 4096).map((_, index) => Math.floor(index / 4096));
+  read?.done(0, bytes);
+  t.is(bed.count(FRAME.SUMS), 1);
+  t.is(bed.count(FRAME.POINT_ITEMS), 0);
+  t.is(bed.count(FRAME.POINT_END), 1, "that of the first point");
+  bed.compared(32, 16, 2, 3, 9);
+  const items = bed.sent.find(({ type }) => type === FRAME.POINT_ITEMS);
+  const { runs, data } = decodeItems(items?.payload ?? new Uint8Array(0), GEOMETRY);
+  t.deepEqual(
+    runs.map(({ block, blocks }) => [block, blocks]),
+    [
+      [34, 2],
+      [41, 1],
+    ],
+  );
+  t.deepEqual([data[0], data[4096], data[8192]], [2, 3, 9]);
+  t.is(bed.count(FRAME.POINT_END), 2);
+  t.deepEqual(bed.sender.compareCounts.copied, { comparedBytes: 16 * 4096, equalBytes: 13 * 4096 });
+});
+
+test("no more is compared at once than may be without an answer, and no more is in memory", (t) => {
+  const bed = new Bed(MUCH, true);
+  bed.sender.cut();
+  bed.cut([{ first: 0, count: 100 }]);
+  for (let read = bed.reads.shift(); read !== undefined; read = bed.reads.shift()) {
+    read.done(0, new Uint8Array(read.sectors * 512));
+  }
+  t.is(bed.count(FRAME.SUMS), POINT_READS);
+  bed.compared(0, 64);
+  t.is(bed.reads.length, 1);
+});
+
+test("no point ends while something is compared, and who is compared waits for a point that is being sent", (t) => {
+  const bed = new Bed();
+  bed.sender.verify(false);
+  t.is(bed.looks.length, 1);
+  bed.looks[0]?.done(0, new Uint8Array(64 * 4096), new Uint8Array(8));
+  t.is(bed.count(FRAME.SUMS), 1);
+  t.is(bed.looks.length, 2, "the next part is read meanwhile");
+  bed.sender.cut();
+  bed.cut();
+  bed.looks[1]?.done(0, new Uint8Array(64 * 4096), new Uint8Array(8));
+  t.is(bed.count(FRAME.SUMS), 2);
+  t.is(bed.looks.length, 2, "the point goes first");
+  bed.compared(0, 64);
+  t.is(bed.count(FRAME.POINT_END), 1);
+  bed.compared(64, 64);
+  t.is(bed.count(FRAME.POINT_END), 2);
+  t.is(bed.looks.length, 3);
+});
+
+test("verifying counts as different what differs and is not on its way; what was not answered is asked again", (t) => {
+  const bed = new Bed();
+  bed.sender.verify(false);
+  t.throws(() => bed.sender.verify(true), { code: "EBUSY" });
+  bed.looks[0]?.done(0, new Uint8Array(64 * 4096), new Uint8Array([0b1000, 0, 0, 0, 0, 0, 0, 0]));
+  bed.compared(0, 64, 3, 5, 6, 20);
+  const found = bed.sender.verification;
+  t.is(found?.differentBytes, 3 * 4096);
+  t.is(found?.onTheirWayBytes, 4096);
+  t.deepEqual(found?.places, [
+    { offset: 5 * 4096, length: 8192 },
+    { offset: 20 * 4096, length: 4096 },
+  ]);
+  bed.looks[1]?.done(0, new Uint8Array(64 * 4096), new Uint8Array(8));
+  bed.sender.disconnect();
+  bed.looks[2]?.done(0, new Uint8Array(64 * 4096), new Uint8Array(8));
+  bed.connect();
+  bed.cut();
+  t.is(bed.looks.at(-1)?.sector, 64 * 8);
+  t.is(bed.sender.verification?.doneBytes, 64 * 4096);
+});
+
+test("an answer that nobody has asked for is refused", (t) => {
+  const bed = new Bed();
+  t.throws(
+    () => {
+      bed.compared(0, 64);
+    },
+    { code: "EPROTOCOL", message: /nobody asked/ },
   );
 });

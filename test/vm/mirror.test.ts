@@ -1,9 +1,11 @@
 // vm-kernel: 7.2
 /** A volume that is mirrored to another host: copied, followed, and caught up with, whoever dies, and with the link cut. */
+import { open } from "node:fs/promises";
 import test from "ava";
-import { askMirror, askMirrorChange, askMirrorPoint } from "../../src/control/client.ts";
+import { askMirror, askMirrorChange, askMirrorPoint, askMirrorVerification } from "../../src/control/client.ts";
 import { cutGroup, type MirrorGroupRow } from "../../src/control/mirror-group.ts";
 import type { MirrorStatus } from "../../src/control/mirror-status.ts";
+import type { VerificationStatus } from "../../src/replication/verification.ts";
 import { configure, Daemon } from "./daemon.ts";
 import { Counter, inTime, numberIn } from "./one-instant.ts";
 import { Remote, REMOTE } from "./remote.ts";
@@ -16,6 +18,28 @@ const is =
   (state: MirrorStatus["state"], name = VOLUME) =>
   async (): Promise<boolean> =>
     (await askMirror(name)).state === state;
+
+/** Turns a bit over at a place of a file. */
+async function turnBit(path: string, at: number): Promise<void> {
+  await using file = await open(path, "r+");
+  const byte = new Uint8Array(1);
+  await file.read(byte, 0, 1, at);
+  await file.write(
+    byte.map((bits) => bits ^ 4),
+    0,
+    1,
+    at,
+  );
+  await file.sync();
+}
+
+/** All of the volume, compared with what the remote has. */
+async function verified(): Promise<VerificationStatus> {
+  let last: VerificationStatus | undefined;
+  for await (const status of askMirrorVerification(VOLUME, false)) last = status;
+  if (last?.state !== "done") throw new Error(`verifying ended: ${JSON.stringify(last)}`);
+  return last;
+}
 
 test.before("the network", () => Remote.connect());
 
@@ -68,6 +92,18 @@ test.serial("the remote becomes the volume, and stays it", async (t) => {
   }
   t.true((await load.stop()) > 0);
   await isEqual("the receiver is killed");
+
+  const turned = 12 * MIB + 4096 + 123;
+  load = new VerifiedLoad(daemon.path, ["--size=8M"]);
+  await turnBit(Remote.path("data.path"), turned);
+  const found = await verified();
+  t.deepEqual(found.places, [{ offset: 12 * MIB + 4096, length: 4096 }], "one bit, under load");
+  t.is(found.differentBytes, 4096);
+  const repaired = await sluice<VerificationStatus>(`mirror verify ${VOLUME} --repair`);
+  t.is(repaired.differentBytes, 4096);
+  t.is((await verified()).differentBytes, 0);
+  t.true((await load.stop()) > 0);
+  await isEqual("what differed is copied again");
 
   await askMirrorChange(VOLUME, "mode", { policy: "continue" });
   await askMirrorChange(VOLUME, "pause");

@@ -154,6 +154,11 @@ export class DirtyBlocks {
     }
   }
 
+  /** Whether a block was written. */
+  has(block: number): boolean {
+    return (this.#slots[this.#slotOf(block)] as number) !== NOBODY;
+  }
+
   /** Whether any block of a range has to travel, and what it holds now has not been read yet. */
   hasUnread(sector: number, sectors: number): boolean {
     const end = sector + sectors;

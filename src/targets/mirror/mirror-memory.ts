@@ -26,7 +26,7 @@ export interface MirrorMemory {
   /** So many blocks may be written between two points. */
   readonly capacity: number;
   readonly halves: readonly [SharedArrayBuffer, SharedArrayBuffer];
-  /** POINT_READS parts of POINT_READ_BYTES. */
+  /** POINT_READS parts of POINT_READ_BYTES, and one for what is compared. */
   readonly reads: SharedArrayBuffer;
   readonly numbers: SharedArrayBuffer;
   /** An eventfd: whoever has ordered something of the thread of the host signals it. */
@@ -49,7 +49,7 @@ export function allocateMirror(geometry: MirrorGeometry, logBytes: number, event
     ring: new SharedArrayBuffer(transferRingBytes(ringSize)),
     capacity,
     halves: [half(), half()],
-    reads: new SharedArrayBuffer(POINT_READS * POINT_READ_BYTES),
+    reads: new SharedArrayBuffer((POINT_READS + 1) * POINT_READ_BYTES),
     numbers: new SharedArrayBuffer(NUMBERS * 4),
     event,
   };

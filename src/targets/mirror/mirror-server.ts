@@ -9,7 +9,7 @@ import { ERRNO } from "../../ublk/errors.ts";
 import { RingEvent } from "../../ublk/event.ts";
 import type { Ring } from "../../ublk/ring.ts";
 import { MirrorNumbers, type MirrorMemory } from "./mirror-memory.ts";
-import { POINT_READ_BYTES, type MirrorTarget } from "./mirror-target.ts";
+import { POINT_READ_BYTES, POINT_READS, type MirrorTarget } from "./mirror-target.ts";
 import type { ChunkRun, OwedChunks } from "./owed-chunks.ts";
 
 /** What the link asks for. Each `id` is given once; what has none is not answered. */
@@ -20,6 +20,8 @@ export type LinkOrder =
   | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number; readonly isHeld: boolean }
   /** To a place in the shared memory, from 0 to before POINT_READS. */
   | { readonly kind: "read"; readonly place: number; readonly sector: number; readonly sectors: number }
+  /** To the last part of the shared memory. */
+  | { readonly kind: "look"; readonly id: number; readonly sector: number; readonly sectors: number }
   | { readonly kind: "hasRead"; readonly block: number; readonly blocks: number }
   | { readonly kind: "endPoint"; readonly isCommitted: boolean; readonly isClosed: boolean }
   | { readonly kind: "lacks"; readonly sector: number; readonly sectors: number };
@@ -38,6 +40,8 @@ export type LinkReport =
   | { readonly kind: "not cut"; readonly id: number }
   /** `result` is 0, or a negative errno. */
   | { readonly kind: "read"; readonly place: number; readonly result: number }
+  /** As well; with a bit for each block that is on its way to the remote. */
+  | { readonly kind: "looked"; readonly id: number; readonly result: number; readonly onTheirWay: Uint8Array }
   | { readonly kind: "overflowed" };
 
 /** From the owner of the volume: the thread of the link asks through this port from now on. */
@@ -57,6 +61,9 @@ export type MirrorOrder = LinkAttachment | HoldOrder;
 export function readPlace(place: number): number {
   return place * POINT_READ_BYTES;
 }
+
+/** The same of what is compared. */
+export const LOOK_PLACE = POINT_READS * POINT_READ_BYTES;
 
 export class MirrorServer {
   readonly #target: MirrorTarget;
@@ -134,6 +141,9 @@ export class MirrorServer {
       case "read":
         this.#read(order.place, order.sector, order.sectors);
         break;
+      case "look":
+        this.#look(order);
+        break;
       case "hasRead":
         this.#target.hasRead(order.block, order.blocks);
         break;
@@ -185,6 +195,16 @@ export class MirrorServer {
       this.#report({ kind: "read", place, result });
     });
     if (!hasBegun) this.#report({ kind: "read", place, result: -ERRNO.EBUSY });
+  }
+
+  #look({ id, sector, sectors }: LinkOrder & { readonly kind: "look" }): void {
+    const port = this.#port;
+    this.#target.look(sector, sectors, (result, bytes, onTheirWay) => {
+      // A link that has ended meanwhile had numbers of its own.
+      if (port !== this.#port) return;
+      if (result === 0) this.#reads.set(bytes, LOOK_PLACE);
+      this.#report({ kind: "looked", id, result, onTheirWay });
+    });
   }
 
   #endPoint(isCommitted: boolean, isClosed: boolean): void {

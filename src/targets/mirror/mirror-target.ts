@@ -47,9 +47,19 @@ export interface Cut {
 /** Told with 0 and the bytes, valid until it returns, or with a negative errno. */
 export type PointRead = (result: number, bytes: Uint8Array) => void;
 
-/** What is below a mirror is opened with: room for its own reads. */
+/** The same of what is compared: a bit besides for each block that is on its way to the remote. */
+export type Look = (result: number, bytes: Uint8Array, onTheirWay: Uint8Array) => void;
+
+/** A part of the volume that is to be compared with what the remote has. */
+interface Looked {
+  readonly sector: number;
+  readonly sectors: number;
+  readonly done: Look;
+}
+
+/** What is below a mirror is opened with: room for its own reads, the last of them for what is compared. */
 export function belowMirror<T extends TargetContext>(context: T): T {
-  return { ...context, depth: context.depth + POINT_READS };
+  return { ...context, depth: context.depth + POINT_READS + 1 };
 }
 
 export class MirrorTarget implements Target, Layer {
@@ -89,6 +99,11 @@ export class MirrorTarget implements Target, Layer {
   #whenDrained: (() => void) | undefined;
   readonly #reads: Request[];
   readonly #readers = new Array<PointRead | undefined>(POINT_READS).fill(undefined);
+  /** What is to be compared; and what is being read for that, with how many points were committed when that began. */
+  #look: Looked | undefined;
+  #reading: Looked | undefined;
+  #commitsBefore = 0;
+  #commits = 0;
   readonly #mayGo = (request: Request): boolean => this.#isFree(request);
   readonly #go = (request: Request): void => this.#issue(request);
   /** What the host has asked; writes that were held, and how often the log was full. */
@@ -114,8 +129,8 @@ export class MirrorTarget implements Target, Layer {
     this.#wasDiscard = new Uint8Array(depth);
     this.#views = new Array<Uint8Array>(depth).fill(new Uint8Array(0));
     this.#waiting = new Array<Request>(depth);
-    const memory = context.ring.memory(POINT_READS * POINT_READ_BYTES);
-    this.#reads = Array.from({ length: POINT_READS }, (_, index) => {
+    const memory = context.ring.memory((POINT_READS + 1) * POINT_READ_BYTES);
+    this.#reads = Array.from({ length: POINT_READS + 1 }, (_, index) => {
       const at = index * POINT_READ_BYTES;
       return new Request(depth + index, new Uint8Array(memory.buffer, at, POINT_READ_BYTES), memory.address + at);
     });
@@ -412,6 +427,7 @@ export class MirrorTarget implements Target, Layer {
     const { owed } = this.#parts;
     this.#isFrozen = false;
     owed.endClosed(isCommitted && isClosed);
+    if (isCommitted) this.#commits++;
     if (isCommitted && isClosed) {
       this.#isInStep = true;
       this.#answerWaiting();
@@ -435,9 +451,64 @@ export class MirrorTarget implements Target, Layer {
 
   #hasRead(request: Request, result: number): void {
     const index = request.slot - this.#depth;
+    if (index === POINT_READS) {
+      this.#hasLooked(request, result);
+      return;
+    }
     const done = this.#readers[index] as PointRead;
     this.#readers[index] = undefined;
     done(Math.min(result, 0), request.buffer.subarray(0, request.length));
+  }
+
+  /**
+   * Reads whole blocks to be compared with what the remote has, POINT_READ_BYTES at most, and tells which of them are on their way
+   * to it: written since the last point that it has committed, or to be copied. All others are there as they were read. Whoever
+   * asks anew is answered in place of who asked before.
+   */
+  look(sector: number, sectors: number, done: Look): void {
+    this.#look = { sector, sectors, done };
+    if (this.#reading === undefined) this.#readToLook(this.#look);
+  }
+
+  #readToLook(look: Looked): void {
+    const request = this.#reads[POINT_READS] as Request;
+    this.#reading = look;
+    this.#commitsBefore = this.#commits;
+    request.operation = Operation.READ;
+    request.offset = look.sector * SECTOR_BYTES;
+    request.length = look.sectors * SECTOR_BYTES;
+    request.pass(this.#next, this);
+  }
+
+  #hasLooked(request: Request, result: number): void {
+    const look = this.#look;
+    const isOvertaken = this.#reading !== look || this.#commitsBefore !== this.#commits;
+    this.#reading = undefined;
+    if (look === undefined) return;
+    // What was written before the point that was committed meanwhile is noted nowhere any more, and may have been read or not.
+    if (isOvertaken) {
+      this.#readToLook(look);
+      return;
+    }
+    this.#look = undefined;
+    look.done(Math.min(result, 0), request.buffer.subarray(0, request.length), this.#onTheirWay(look));
+  }
+
+  #onTheirWay({ sector, sectors }: Looked): Uint8Array {
+    const { owed, chunkBytes } = this.#parts;
+    const building = this.#building;
+    const { blockSectors } = building;
+    const chunkSectors = chunkBytes / SECTOR_BYTES;
+    const bits = new Uint8Array(Math.ceil(sectors / blockSectors / 8));
+    for (let index = 0; index * blockSectors < sectors; index++) {
+      const first = sector + index * blockSectors;
+      const block = first / blockSectors;
+      const last = Math.min(first + blockSectors, sector + sectors) - 1;
+      const isWritten = building.has(block) || (this.#isFrozen && this.#frozen.has(block));
+      const isCopied = owed.isToCopy(Math.floor(first / chunkSectors), Math.floor(last / chunkSectors));
+      if (isWritten || isCopied) bits[index >>> 3] = (bits[index >>> 3] as number) | (1 << (index & 7));
+    }
+    return bits;
   }
 
   /** What travels with the point that was cut has been read there: it may be overwritten. */
@@ -451,7 +522,9 @@ export class MirrorTarget implements Target, Layer {
   }
 
   close(): void {
-    this.#context.ring.waitUntil(() => this.#readers.every((reader) => reader === undefined));
+    this.#look = undefined;
+    const isIdle = (): boolean => this.#readers.every((reader) => reader === undefined) && this.#reading === undefined;
+    this.#context.ring.waitUntil(isIdle);
     this.#next.close?.();
   }
 }

@@ -93,6 +93,12 @@ export class OwedChunks implements Drain {
     return this.#taken.reduce((sum, { count }) => sum + count, this.#wanted);
   }
 
+  /** Whether one of the chunks from `first` to `last` is to be copied, or on its way. */
+  isToCopy(first: number, last: number): boolean {
+    for (let chunk = first; chunk <= last; chunk++) if (this.#copies[chunk] !== NOTHING) return true;
+    return false;
+  }
+
   /** Takes chunks that are to be copied next, at most so many, one behind the other; undefined where all are on their way. */
   take(most: number): ChunkRun | undefined {
     if (this.#wanted === 0) return undefined;
