@@ -15,9 +15,20 @@ const GEOMETRY = { volumeSectors: 800, blockSectors: 8 };
 const LOG = { sectorBytes: 512, windowBytes: 2 ** 20, ringBytes: 2 ** 22 };
 const place = { position: 0, link: 0 };
 
-function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Uint8Array }[] } {
+interface FakeLog {
+  head: { position: number; link: number };
+  durable: number;
+  /** Who waits for what was appended. */
+  readonly syncs: ((result: number) => void)[];
+}
+
+function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Uint8Array }[]; log: FakeLog } {
   const sent: { type: FrameType; payload: Uint8Array }[] = [];
-  const log = { head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 };
+  const syncs: FakeLog["syncs"] = [];
+  const log = {
+    ...{ head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 },
+    ...{ syncs, sync: (done: (result: number) => void) => void syncs.push(done) },
+  };
   const receiver = new Receiver(
     {
       log: log as unknown as ReceiverLog,
@@ -37,7 +48,7 @@ function connected(): { receiver: Receiver; sent: { type: FrameType; payload: Ui
     lacks: [],
     send: (type, payload) => void sent.push({ type, payload }),
   });
-  return { receiver, sent };
+  return { receiver, sent, log };
 }
 
 function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
@@ -105,4 +116,35 @@ test("what a source may not send ends the connection", (t) => {
     },
     { code: "EPROTOCOL", message: /more transfers than were granted/ },
   );
+});
+
+test("items are made durable as they come, and those that came meanwhile after them: a point goes on without its end", (t) => {
+  const { receiver, sent, log } = connected();
+  const items = encodeRuns([{ kind: RUN_KIND.ZEROES, block: 1, blocks: 1, transfer: 0, place: 0 }]);
+  const take = (): void => {
+    receiver.take(FRAME.POINT_ITEMS, items);
+    receiver.endBatch();
+    log.head = { position: log.head.position + 4096, link: 0 };
+  };
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 8));
+  receiver.endBatch();
+  t.is(log.syncs.length, 1);
+  sent.length = 0;
+  log.syncs.shift()?.(0);
+  receiver.take(FRAME.POINT_BEGIN, begin(5, 1));
+  take();
+  take();
+  t.is(log.syncs.length, 1);
+  sent.length = 0;
+  log.durable = 4096;
+  log.syncs.shift()?.(0);
+  t.deepEqual(
+    sent.map(({ type }) => type),
+    [FRAME.ACK],
+  );
+  t.is(log.syncs.length, 1);
+  log.durable = 8192;
+  log.syncs.shift()?.(0);
+  t.is(sent.length, 2);
+  t.is(log.syncs.length, 0);
 });
