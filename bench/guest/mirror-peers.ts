@@ -1,13 +1,12 @@
 /** Peers of the benchmark of mirrors: volumes of sluice with and without one, DRBD, and md RAID 1 over a network block device. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { askMirror, askMirrorChange, askMirrorPoint } from "../../src/control/client.ts";
 import type { MirrorMode, MirrorPolicy } from "../../src/targets/mirror/modes.ts";
 import { configure, run, sluicePeer, up, type Peer } from "./peers.ts";
 import { BenchReceiver, type ReceiverSpec } from "./receiver.ts";
+import { comes } from "./order.ts";
 import { HERE, THERE } from "./two-sides.ts";
 
-const POLL_MS = 100;
 const DRBD = { setup: "/usr/lib/drbd/drbdsetup-84", port: 7788, device: "drbd0" } as const;
 
 /** A peer in one of its ways to work. */
@@ -74,7 +73,10 @@ export class MirroredVolume {
   }
 
   async isInStep(): Promise<void> {
-    while ((await askMirror(this.name)).state !== "in step") await sleep(POLL_MS);
+    await comes(
+      () => askMirror(this.name),
+      ({ state }) => state === "in step",
+    );
   }
 
   /** Resolves when the receiver is in a closed point of all that is written. */
@@ -134,7 +136,10 @@ export async function startDrbd(here: string, there: string): Promise<(protocol:
 }
 
 async function drbdSays(wanted: RegExp): Promise<void> {
-  while (!wanted.test(await readFile("/proc/drbd", "utf8"))) await sleep(POLL_MS);
+  await comes(
+    () => readFile("/proc/drbd", "utf8"),
+    (text) => wanted.test(text),
+  );
 }
 
 /** md RAID 1 with a bitmap, of a disk here and one there. */
@@ -145,7 +150,11 @@ export async function startRaid(here: string, there: string): Promise<Contender>
   const connect = `until nbd-client ${THERE} /dev/nbd0 -name leg 2>&1 | grep -q onnected; do sleep 0.1; done`;
   await run("sh", "-c", connect);
   const size = async (path: string): Promise<string> => run("blockdev", "--getsize64", path);
-  while ((await size("/dev/nbd0")) !== (await size(there))) await sleep(POLL_MS);
+  const wanted = await size(there);
+  await comes(
+    () => size("/dev/nbd0"),
+    (bytes) => bytes === wanted,
+  );
   const disks = ["--raid-devices=2", here, "--write-mostly", "/dev/nbd0"];
   await run("mdadm", "--create", "/dev/md0", "--run", "--level=1", "--assume-clean", "--bitmap=internal", ...disks);
   const peer = { name: "md RAID 1 over nbd", device: "md0", pid: null };

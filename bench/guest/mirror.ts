@@ -97,7 +97,7 @@ const THERE_MIB = {
 /** All of a volume has room in it. */
 const RECORD_LIMIT = "128MiB";
 /** A part of it has: what a crash may cost to copy. */
-const SMALL_LIMIT = "8MiB";
+const SMALL_LIMIT = "16MiB";
 const POLL_MS = 400;
 const KILL_AFTER_MS = 4000;
 const SECTOR_BYTES = 512;

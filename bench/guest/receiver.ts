@@ -5,6 +5,7 @@ import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ReceivedStatus, ReceiveStatus } from "../../src/control/receive-status.ts";
+import { comes } from "./order.ts";
 import { run } from "./peers.ts";
 import { THERE } from "./two-sides.ts";
 
@@ -90,6 +91,9 @@ export class BenchReceiver {
 
   /** Resolves when its image is in the last point. That has to be an empty one: then its log has nothing but the end of it. */
   async isAtRest(): Promise<void> {
-    while (((await this.status()).log?.used ?? 0) > END_BYTES_MAX) await sleep(POLL_MS);
+    await comes(
+      () => this.status(),
+      ({ log }) => (log?.used ?? 0) <= END_BYTES_MAX,
+    );
   }
 }

@@ -281,7 +281,7 @@ export class Receiver {
       }
       this.#durable = received;
       this.#acknowledge();
-      if (this.#received !== received) this.#sync();
+      if (this.#parts.log.durable < this.#parts.log.head.position) this.#sync();
     });
   }
 
@@ -356,6 +356,8 @@ export class Receiver {
     }
     const position = appended(log.appendPointItems(building.begin.point, payload));
     building.records.push({ position, length: payload.length });
+    // What is not durable holds what could be granted, and nothing else may come before more of it was granted.
+    this.#hasNews = true;
   }
 
   /** Whether the log has all that a run refers to. */

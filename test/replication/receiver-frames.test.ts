@@ -22,16 +22,28 @@ const GEOMETRY = { volumeSectors: 800, blockSectors: 8 };
 const LOG = { sectorBytes: 512, windowBytes: 2 ** 20, ringBytes: 2 ** 22 };
 const place = { position: 0, link: 0 };
 
+interface FakeLog {
+  head: { position: number; link: number };
+  durable: number;
+  /** Who waits for what was appended. */
+  readonly syncs: ((result: number) => void)[];
+}
+
 /** `compared` has what the image is being compared with. */
 function connected(): {
   receiver: Receiver;
   sent: { type: FrameType; payload: Uint8Array }[];
   compared: { sums: Sums; done: (differs: Uint8Array) => void }[];
+  log: FakeLog;
 } {
   const compared: { sums: Sums; done: (differs: Uint8Array) => void }[] = [];
   const comparer: Pick<ImageComparer, "compare"> = { compare: (sums, done) => void compared.push({ sums, done }) };
   const sent: { type: FrameType; payload: Uint8Array }[] = [];
-  const log = { head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 };
+  const syncs: FakeLog["syncs"] = [];
+  const log = {
+    ...{ head: place, tail: place, durable: 0, appendTransfer: () => 0, appendPointItems: () => 0 },
+    ...{ syncs, sync: (done: (result: number) => void) => void syncs.push(done) },
+  };
   const receiver = new Receiver(
     {
       log: log as unknown as ReceiverLog,
@@ -52,7 +64,7 @@ function connected(): {
     lacks: [],
     send: (type, payload) => void sent.push({ type, payload }),
   });
-  return { receiver, sent, compared };
+  return { receiver, sent, compared, log };
 }
 
 function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
@@ -176,4 +188,35 @@ test("what an earlier connection wanted compared is not answered on a later one"
   t.deepEqual(sent, []);
   compared[1]?.done(new Uint8Array(1));
   t.is(decodeSumsReply(sent[0]?.payload ?? new Uint8Array(0), GEOMETRY).block, 7);
+});
+
+test("items are made durable as they come, and those that came meanwhile after them: a point goes on without its end", (t) => {
+  const { receiver, sent, log } = connected();
+  const items = encodeRuns([{ kind: RUN_KIND.ZEROES, block: 1, blocks: 1, transfer: 0, place: 0 }]);
+  const take = (): void => {
+    receiver.take(FRAME.POINT_ITEMS, items);
+    receiver.endBatch();
+    log.head = { position: log.head.position + 4096, link: 0 };
+  };
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 8));
+  receiver.endBatch();
+  t.is(log.syncs.length, 1);
+  sent.length = 0;
+  log.syncs.shift()?.(0);
+  receiver.take(FRAME.POINT_BEGIN, begin(5, 1));
+  take();
+  take();
+  t.is(log.syncs.length, 1);
+  sent.length = 0;
+  log.durable = 4096;
+  log.syncs.shift()?.(0);
+  t.deepEqual(
+    sent.map(({ type }) => type),
+    [FRAME.ACK],
+  );
+  t.is(log.syncs.length, 1);
+  log.durable = 8192;
+  log.syncs.shift()?.(0);
+  t.is(sent.length, 2);
+  t.is(log.syncs.length, 0);
 });
