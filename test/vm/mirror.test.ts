@@ -144,6 +144,7 @@ test.serial(
     let before = 0;
     for (let turn = 0; turn < 3; turn++) {
       await counter.goesOn();
+      const since = counter.last;
       const rows = await inTime<MirrorGroupRow>(() => (turn === 0 ? sluice("mirror cp one,other") : cutGroup(names)));
       t.deepEqual(
         rows.map(({ volume, isClosed }) => [volume, isClosed]),
@@ -160,6 +161,9 @@ test.serial(
         names.map(() => new Date(rows[0]?.createdMs ?? 0).toISOString()),
         "they have one name there",
       );
+      // An image is brought to its point when that is committed.
+      await until(async () => (await numberIn(Remote.path("one.path"))) >= since);
+      await until(async () => (await numberIn(Remote.path("other.path"))) >= since);
       const [one, other] = [await numberIn(Remote.path("one.path")), await numberIn(Remote.path("other.path"))];
       t.true(other <= one && one <= other + 1, `the receivers have ${one} and ${other}`);
       t.true(one > before && one <= counter.last + 1, `${one} of ${counter.last}, after ${before}`);
