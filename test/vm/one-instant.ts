@@ -6,14 +6,16 @@ import { until } from "./support.ts";
 
 const BLOCK = 4096;
 
-/** Writes 1, 2, 3 and so on, each to the one volume, and when that has been answered, to the other. */
+/** Writes numbers one after the other, each to the one volume, and when that has been answered, to the other. */
 export class Counter {
   #isWanted = true;
   /** The last that both have answered. */
-  last = 0;
+  last: number;
   readonly #ended: Promise<void>;
 
-  constructor(one: string, other: string) {
+  /** `last`: what both have already. */
+  constructor(one: string, other: string, last = 0) {
+    this.last = last;
     this.#ended = this.#write(one, other);
   }
 
