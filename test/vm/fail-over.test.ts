@@ -75,8 +75,7 @@ test.serial("sides change by choice, after a loss, and after a split brain", asy
   // What was answered is at the other side, whatever point it is in: it is written and lost in one breath.
   const second = await write("second");
   await sh("sync -f /srv/data");
-  await beta.die("data");
-  await sh("umount -l /srv/data");
+  await beta.die("data", "/srv/data");
   await follow("## A host is lost", hosts);
   t.true(await isThere(first));
   t.true(await isThere(second));

@@ -101,11 +101,15 @@ export class Host {
     await this.#ended;
   }
 
-  /** All that runs there dies at once, and its device of the volume with it: it is as if the host had lost its power. */
-  async die(volume: string): Promise<void> {
+  /**
+   * All that runs there dies at once, and its device of the volume with it, which is mounted at `folder`: it is as if the host had
+   * lost its power.
+   */
+  async die(volume: string, folder: string): Promise<void> {
     await this.endReceiver("SIGKILL");
     await sh(`ip netns pids ${this.name} | xargs -r kill -KILL`);
     await until(async () => (await sh(`ip netns pids ${this.name}`)) === "");
+    await sh(`umount -l ${folder}`);
     using control = ControlPlane.open();
     for (const device of await listDevices(control)) {
       if (device.mark === volumeMark(volume)) await removeDevice(control, device.id);
