@@ -4,6 +4,7 @@
  * Invariant: what was written here is not forgotten. The record stays where it is, and the receiver asks a source for all that it
  * tells of; where the record does not know all, the generations say so. What counts is the receiver's note, written last.
  */
+import { existsSync } from "node:fs";
 import { ControlPlane } from "../ublk/control.ts";
 import { listDevices } from "../ublk/devices.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
@@ -67,6 +68,9 @@ async function becomeTarget(config: VolumeConfig, spec: ReceivedSpec, isGivenUp:
 
 /** Of one that is a target already: it can be given up. */
 async function staysTarget(name: string, isGivenUp: boolean): Promise<Demoted> {
+  if (!existsSync(receiveStatePath(name))) {
+    throw new UblkError("EMIRROR", `Volume ${name} was never mirrored: there is nobody who could have it instead`);
+  }
   if (!isGivenUp) {
     throw new UblkError("EMIRROR", `Volume ${name} is mirrored to here already: see "sluice receive status"`);
   }

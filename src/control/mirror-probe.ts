@@ -1,7 +1,7 @@
 /**
  * Asks the other side of a mirror, before the volume is written here, whether it is written there.
  *
- * Invariant: nothing changes on either side. Who cannot be asked has not said anything: the volume is served then, as its
+ * Invariant: what either side has does not change: a source says what it is, and goes again. Who cannot be asked has not said anything: the volume is served then, as its
  * policy says, and what both have written alone is found when they meet.
  */
 import { Connection } from "../replication/connection.ts";
@@ -71,7 +71,7 @@ async function refusalOf(
   const hello = encodeHello({
     ...{ role: "source", volume: name, mark: volumeMark(name), mode: mirror.mode, policy: mirror.policy },
     ...{ volumeBytes, blockBytes: volume.mirror.blockBytes, generations, incarnation, lastPoint },
-    // Older than any that was heard of: one that asks is not attached.
+    // The first one of the life that ended: whatever comes of it, the connections of the next life are newer.
     ...{ connection: 0, lastTransfer: NO_TRANSFER },
   });
   connection.send(FRAME.HELLO, hello);

@@ -11,6 +11,7 @@ import { emptyNvramBacking } from "../targets/nvram-backing.ts";
 import type { VolumeConfig } from "./config.ts";
 import { ownerOf } from "./identity.ts";
 import { mirrorStatePath } from "./paths.ts";
+import type { RecordNote } from "./recorded-runs.ts";
 import { noteRollback } from "./rollback.ts";
 
 export interface NewSource {
@@ -18,20 +19,25 @@ export interface NewSource {
   /** The largest one that was heard of here. */
   readonly incarnation: number;
   readonly volumeBytes: number;
+  /** Of what was written here before it was demoted, and may still be missing at the other side; null where there is nothing. */
+  readonly unsettled: RecordNote | null;
   /** What the volume is put back to at its next start: the image is on its way away from it. Null where it is whole. */
   readonly rollBack: { readonly point: number; readonly epoch: number } | null;
 }
 
 /** Throws what making the files throws. */
 export async function becomeSource({ name, volume }: VolumeConfig, source: NewSource): Promise<void> {
-  const { generations, incarnation, volumeBytes, rollBack } = source;
-  const { record } = volume;
-  // Nothing differs from the other side but what it has written itself, and that its own record tells.
-  const salt = record === null ? null : await emptyNvramBacking(record.path, { ...ownerOf(name), volumeBytes });
+  const { generations, incarnation, rollBack } = source;
   await SourceStateFile.adopt(mirrorStatePath(name), {
     generations: generations.current === NO_GENERATION ? created(freshGeneration()) : generations,
     incarnation,
-    record: salt,
+    record: volume.record === null ? null : await saltOf(name, volume.record.path, source),
   });
   if (rollBack !== null) noteRollback(name, { snapshot: String(rollBack.point), epoch: rollBack.epoch });
+}
+
+/** Of a record that knows all that differs from the other side, but what that has written itself; null where there is none. */
+async function saltOf(name: string, path: string, { volumeBytes, unsettled }: NewSource): Promise<number | null> {
+  if (unsettled === null) return emptyNvramBacking(path, { ...ownerOf(name), volumeBytes });
+  return unsettled.nvram === path ? unsettled.salt : null;
 }

@@ -288,7 +288,8 @@ export class ReceivedVolume implements AsyncDisposable {
     const { incarnation } = note;
     const generations = generationsOf(note, lastGeneration);
     const rollBack = rollBackTo === null ? null : { point: lastClosed.point, epoch: rollBackTo };
-    await becomeSource(config, { generations, incarnation, volumeBytes, rollBack });
+    const unsettled = isOfIncoming(note, generations) ? null : note.record;
+    await becomeSource(config, { generations, incarnation, volumeBytes, unsettled, rollBack });
     await this.#save({ ...note, role: "source", base: null, record: null, isGivenUp: false });
     const shown = rowOf(lastClosed);
     log(

@@ -5,11 +5,15 @@
 import { access, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import test, { type ExecutionContext } from "ava";
+import { readConfig } from "../../src/control/config.ts";
 import { demote } from "../../src/control/demotion.ts";
 import { refuseTarget, roleOf } from "../../src/control/mirror-role.ts";
 import { mirrorStatePath, receiveStatePath } from "../../src/control/paths.ts";
 import { readReceiveConfig, type ReceivedSpec } from "../../src/control/receive-config.ts";
+import { recordedRuns } from "../../src/control/recorded-runs.ts";
+import { finishRollback } from "../../src/control/rollback.ts";
 import { initReceived } from "../../src/control/receive-files.ts";
 import { readNote } from "../../src/control/receive-state.ts";
 import { Receive } from "../../src/control/receive.ts";
@@ -17,13 +21,19 @@ import { placeOf, readHeader } from "../../src/nvram/nvram-file.ts";
 import { FRAME } from "../../src/replication/frame.ts";
 import { created, wentAlone } from "../../src/replication/generations.ts";
 import { encodeHello } from "../../src/replication/handshake.ts";
-import { encodePointBegin, POINT_BEGIN_BYTES } from "../../src/replication/messages.ts";
-import { decodeItems } from "../../src/replication/point-items.ts";
+import {
+  encodePointBegin,
+  encodePointEnd,
+  POINT_BEGIN_BYTES,
+  POINT_END_BYTES,
+} from "../../src/replication/messages.ts";
+import { decodeItems, encodeRuns, RUN_KIND } from "../../src/replication/point-items.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
 import { SourceStateFile } from "../../src/replication/source-state.ts";
 import { SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
 import { ByteFile } from "../../src/targets/byte-file.ts";
 import { RecordLines } from "../../src/nvram/record-lines.ts";
+import { openVolume } from "../../src/targets/volume.ts";
 import { BLOCK_BYTES, FakeSource, helloOf } from "./fake-source.ts";
 
 const MIB = 2 ** 20;
@@ -147,6 +157,67 @@ test.serial("what dies while it is promoted is promoted by the next start of the
   await access(mirrorStatePath("v"));
 });
 
+test.serial("what was being copied is put back to the last closed point, if that is wanted", async (t) => {
+  const { spec } = await place(t);
+  {
+    await using receive = await started();
+    const source = await mirrored(receive);
+    // The image takes in an open point: of a source that has begun anew, and of which something is still missing.
+    await gone(source, receive);
+    const next = await FakeSource.connect(receive.address);
+    await next.welcomed(helloOf("v", VOLUME_BYTES, { incarnation: 2 }));
+    next.write(2, 1, 3, 0x44);
+    const items = encodeRuns([{ kind: RUN_KIND.REFERENCE, block: 3, blocks: 1, transfer: 1, place: 0 }]);
+    const begin = new Uint8Array(POINT_BEGIN_BYTES);
+    const head = { point: 4, cut: { incarnation: 2, counter: 1 }, createdMs: MOMENT, isClosed: false };
+    encodePointBegin(begin, { ...head, next: 2, log: 1 });
+    const end = new Uint8Array(POINT_END_BYTES);
+    encodePointEnd(end, { point: 4, items: 1, checksum: crc32(items) });
+    next.send(FRAME.POINT_BEGIN, begin);
+    next.send(FRAME.POINT_ITEMS, items);
+    next.send(FRAME.POINT_END, end);
+    while ((await blockOf(spec, 3)) !== 0x44);
+    await gone(next, receive);
+    await t.throwsAsync(receive.known("v").promote(false), { code: "EOPEN", message: /is point 3 of .*--force/ });
+    t.is(await roleOf("v"), "target");
+    const { point, isRolledBack } = await receive.known("v").promote(true);
+    t.is(point.point, 3);
+    t.true(isRolledBack);
+  }
+  await using volume = await openVolume((await readConfig("v")).volume);
+  await finishRollback("v", volume);
+  t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 9)], [0x22, 0x33]);
+});
+
+/** Of a record that nobody has open: so many chunks are in it from then on. */
+async function withRecorded(nvram: string, members: readonly number[]): Promise<{ salt: number; chunkBytes: number }> {
+  await using handle = await open(nvram, "r+");
+  const file = new ByteFile(handle.fd);
+  const { salt, chunks, chunkBytes, offset, lengthBytes } = placeOf(file, readHeader(file));
+  const lines = new RecordLines(file.read(offset, lengthBytes), chunks, salt);
+  for (const chunk of members) lines.seal(lines.set(chunk, true));
+  file.write(offset, lines.bytes);
+  return { salt, chunkBytes };
+}
+
+test.serial("what is demoted and promoted again knows still what it had written alone", async (t) => {
+  const { nvram } = await place(t);
+  await using receive = await started();
+  await gone(await mirrored(receive), receive);
+  await receive.known("v").promote(false);
+  const { salt } = await withRecorded(nvram, [2]);
+  await SourceStateFile.begin(mirrorStatePath("v"), salt);
+  const mine = (await SourceStateFile.open(mirrorStatePath("v"))).state.generations;
+  await demote("v", false);
+  await receive.known("v").follow();
+  await receive.known("v").promote(false);
+  const { state } = await SourceStateFile.open(mirrorStatePath("v"));
+  t.deepEqual([state.record, state.generations], [salt, mine]);
+  const runs = await recordedRuns("v", { nvram, salt }, VOLUME_BYTES, BLOCK_BYTES);
+  t.is(runs.length, 1);
+  await t.throwsAsync(recordedRuns("v", { nvram, salt: salt + 1 }, VOLUME_BYTES, BLOCK_BYTES), { code: "ENVRAM" });
+});
+
 test.serial("what is demoted asks its new source for all that its record tells of, until a closed point", async (t) => {
   const { spec, nvram } = await place(t);
   await using receive = await started();
@@ -155,12 +226,7 @@ test.serial("what is demoted asks its new source for all that its record tells o
   await t.throwsAsync(demote("other", false), { message: /other\.toml does not exist/ });
 
   // It has written alone since: in the first chunk of its record, and in the third.
-  await using handle = await open(nvram, "r+");
-  const file = new ByteFile(handle.fd);
-  const { salt, chunks, chunkBytes, offset, lengthBytes } = placeOf(file, readHeader(file));
-  const lines = new RecordLines(file.read(offset, lengthBytes), chunks, salt);
-  for (const chunk of [0, 2]) lines.seal(lines.set(chunk, true));
-  file.write(offset, lines.bytes);
+  const { salt, chunkBytes } = await withRecorded(nvram, [0, 2]);
   await SourceStateFile.begin(mirrorStatePath("v"), salt);
   const mine = (await SourceStateFile.open(mirrorStatePath("v"))).state.generations;
 
