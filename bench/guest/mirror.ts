@@ -235,7 +235,10 @@ async function killSource(clear: MirroredVolume, contender: Contender): Promise<
   await clear.settle();
   const peer = await sluicePeer(contender.peer.name, clear.name);
   const load: Load = { name: "killed", rw: "randwrite", depth: 32, blockKib: 4 };
-  const fio = spawn("fio", fioWords(peer.device, load, "--time_based", "--runtime=600"), { stdio: "ignore" });
+  // One process, so that nothing of it goes on when it is killed.
+  const fio = spawn("fio", fioWords(peer.device, load, "--thread", "--time_based", "--runtime=600"), {
+    stdio: "ignore",
+  });
   await sleep(KILL_AFTER_MS);
   process.kill(Number(peer.pid), "SIGKILL");
   fio.kill("SIGKILL");
