@@ -109,7 +109,8 @@ export class Host {
     await this.endReceiver("SIGKILL");
     await sh(`ip netns pids ${this.name} | xargs -r kill -KILL`);
     await until(async () => (await sh(`ip netns pids ${this.name}`)) === "");
-    await sh(`umount -l ${folder}`);
+    // It ends when the device has gone: until then it waits to write back what nobody takes.
+    await sh(`umount -l ${folder} >/dev/null 2>&1 &`);
     using control = ControlPlane.open();
     for (const device of await listDevices(control)) {
       if (device.mark === volumeMark(volume)) await removeDevice(control, device.id);
