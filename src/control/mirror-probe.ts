@@ -19,8 +19,8 @@ import { openTransport } from "./transport-config.ts";
 
 /** The other side may be gone for good, and the host waits for its volume. */
 const PATIENCE_MS = 5_000;
-/** Answers by which the other side has what this one lacks. */
-const WRITTEN_THERE = new Set(["EPROMOTED", "ESPLIT", "EAHEAD"]);
+/** The other side has all that is here, and more: with any other answer this side has something of its own. */
+const WRITTEN_THERE = "EAHEAD";
 
 /** Throws EMIRROR where the volume is written at the other side. */
 export async function refuseWrittenThere(config: VolumeConfig, volumeBytes: number): Promise<void> {
@@ -32,7 +32,7 @@ export async function refuseWrittenThere(config: VolumeConfig, volumeBytes: numb
   } catch (error) {
     log("warning", `The other side of the mirror cannot be asked whether it is written there: ${messageOf(error)}`);
   }
-  if (reason === undefined || !WRITTEN_THERE.has(reason.code)) return;
+  if (reason?.code !== WRITTEN_THERE) return;
   throw new UblkError(
     "EMIRROR",
     `The other side says: ${reason.text} (${reason.code}). To follow it: "sluice mirror demote ${config.name}"`,

@@ -246,16 +246,16 @@ function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
       `${volume}: wanted generations with something in common, ${found}, which have nothing`,
     );
   }
-  if (known.isPromoted) {
-    return refused(
-      "EPROMOTED",
-      `${volume}: wanted one that nobody writes here, found it promoted: it is a source itself`,
-    );
-  }
   if (kind === "they-are-ahead" && !mayLose) {
     return refused(
       "EAHEAD",
       `${volume}: wanted a source that has all that is here, ${found}, which is newer: mirror from here`,
+    );
+  }
+  if (known.isPromoted) {
+    return refused(
+      "EPROMOTED",
+      `${volume}: wanted one that nobody writes here, found it promoted: it is a source itself`,
     );
   }
   return undefined;

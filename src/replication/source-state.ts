@@ -82,8 +82,8 @@ export class SourceStateFile {
   }
 
   /**
-   * A volume that was kept here for another source is to be one itself: what it is is of `generations`, and `record` knows all
-   * that will differ from that. `incarnation` is the largest one that was heard of.
+   * A volume that was kept here for another source is to be one itself: what it is is of `generations`, and goes on alone from
+   * there; `record` knows all that will differ. `incarnation` is the largest one that was heard of.
    */
   static async adopt(
     path: string,
@@ -91,7 +91,8 @@ export class SourceStateFile {
   ): Promise<void> {
     const before = await SourceStateFile.#read(path);
     const largest = Math.max(1, incarnation, before?.incarnation ?? 0);
-    await replaceFile(path, seal(FORMAT, { incarnation: largest, generations, lastPoint: 0, record }));
+    const alone = wentAlone(generations, freshGeneration());
+    await replaceFile(path, seal(FORMAT, { incarnation: largest, generations: alone, lastPoint: 0, record }));
   }
 
   /** Before the volume is written to without a mirror: what is written then is in no record. */

@@ -106,7 +106,7 @@ test.serial(
     t.is(await roleOf("v"), "source");
     await refuseTarget("v");
     const { state } = await SourceStateFile.open(mirrorStatePath("v"));
-    t.is(state.generations.current, A);
+    t.is(state.generations.bitmap, A, "the other side is behind from now on");
     await using handle = await open(nvram, "r");
     const file = new ByteFile(handle.fd);
     const { salt } = placeOf(file, readHeader(file));
@@ -118,7 +118,7 @@ test.serial(
 
     const back = await FakeSource.connect(receive.address);
     const same = helloOf("v", VOLUME_BYTES, { connection: 2 });
-    t.is((await back.refused(encodeHello(same))).code, "EPROMOTED");
+    t.is((await back.refused(encodeHello(same))).code, "EAHEAD");
     const split = await FakeSource.connect(receive.address);
     const alone = { ...same, connection: 3, generations: wentAlone(created(A), B) };
     t.is((await split.refused(encodeHello(alone))).code, "ESPLIT");
