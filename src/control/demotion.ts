@@ -6,7 +6,7 @@
  */
 import { existsSync } from "node:fs";
 import { ControlPlane } from "../ublk/control.ts";
-import { listDevices } from "../ublk/devices.ts";
+import { isServed, listDevices } from "../ublk/devices.ts";
 import { codeOf, UblkError } from "../ublk/errors.ts";
 import { NO_GENERATION, wentUnrecorded } from "../replication/generations.ts";
 import { freshGeneration, SourceStateFile, type SourceState } from "../replication/source-state.ts";
@@ -102,10 +102,11 @@ async function refuseDevice(name: string): Promise<void> {
     throw error;
   }
   using opened = control;
-  const found = (await listDevices(opened)).find(({ mark }) => mark === volumeMark(name));
-  if (found === undefined) return;
-  throw new UblkError(
-    "EBUSY",
-    `Volume ${name} has a device, /dev/ublkb${found.id}, that waits for its daemon: "sluice up ${name}", then try again`,
-  );
+  for (const device of await listDevices(opened)) {
+    if (device.mark !== volumeMark(name) || (await isServed(device))) continue;
+    throw new UblkError(
+      "EBUSY",
+      `Volume ${name} has a device, /dev/ublkb${device.id}, that waits for its daemon: "sluice up ${name}", then try again`,
+    );
+  }
 }
