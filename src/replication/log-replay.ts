@@ -14,7 +14,7 @@ import { RECORD_HEADER_BYTES } from "./log-record.ts";
 import { APPLY_WRITES, type ApplierParts } from "./point-applier.ts";
 import type { TransferId } from "./transfer-id.ts";
 
-/** The most bytes of a write; at least a block of points, which has 1 MiB at most. */
+/** The most bytes of a write; at least a block of points. */
 const WRITE_BYTES = 128 * 1024;
 const ZEROES_BYTES = 4 * 2 ** 20;
 

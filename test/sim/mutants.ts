@@ -117,8 +117,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "mirror",
     name: "a first copy counts as done with its first part",
     file: "src/replication/receiver.ts",
-    from: "if (isClosed) this.#lastGeneration = generation;",
-    to: "this.#lastGeneration = generation;",
+    from: "const of = isClosed ? generation : (this.#lastEnd?.generation ?? NO_GENERATION);",
+    to: "const of = generation;",
   },
   {
     world: "mirror",
@@ -138,8 +138,8 @@ const MUTANTS: readonly Mutant[] = [
     world: "mirror",
     name: "a closed point counts for the next one when it is committed, not when it has ended",
     file: "src/replication/receiver.ts",
-    from: "const lastClosed = this.#lastEnded;",
-    to: "const lastClosed = this.#committed.reduce((last, each) => (each.isClosed ? each.point : last), this.#lastClosed);",
+    from: "this.#end({ ...what, next, log, lastClosed: this.#lastEnded, point, records });",
+    to: "const lastClosed = this.#committed.reduce((last, each) => (each.isClosed ? each.point : last), this.#lastClosed);\n    this.#end({ ...what, next, log, lastClosed, point, records });",
   },
   {
     world: "mirror",
