@@ -14,7 +14,7 @@ import { examineNvramBacking } from "../targets/nvram-backing.ts";
 import { readConfig, type VolumeConfig } from "./config.ts";
 import { ownerOf, volumeMark } from "./identity.ts";
 import { checkSameFiles, roleOf } from "./mirror-role.ts";
-import { mirrorStatePath, receiveStatePath } from "./paths.ts";
+import { mirrorStatePath, receiveStatePath, rollbackPath } from "./paths.ts";
 import { readReceiveConfig, specOf, type ReceivedSpec } from "./receive-config.ts";
 import { lastKept, renewLog } from "./receive-files.ts";
 import { readNote, writeNote, type ReceiverNote } from "./receive-state.ts";
@@ -53,6 +53,7 @@ export async function demote(name: string, isGivenUp: boolean): Promise<Demoted>
 
 async function becomeTarget(config: VolumeConfig, spec: ReceivedSpec, isGivenUp: boolean): Promise<Demoted> {
   const { name } = spec;
+  refuseRollback(name);
   const { state } = await SourceStateFile.open(mirrorStatePath(name));
   const volumeBytes = await storeBytes(spec.path);
   const record = await recordOf(config, state, volumeBytes);
@@ -77,6 +78,12 @@ async function staysTarget(name: string, isGivenUp: boolean): Promise<Demoted> {
   const note = await readNote(receiveStatePath(name));
   await writeNote(receiveStatePath(name), { ...note, isGivenUp: true });
   return { isRecorded: note.record !== null, hasAll: false };
+}
+
+/** What is still to be put back is no state of the volume that anybody could go on from. Throws EBUSY. */
+function refuseRollback(name: string): void {
+  if (!existsSync(rollbackPath(name))) return;
+  throw new UblkError("EBUSY", `Volume ${name} is to be rolled back: "sluice up ${name}" does it, then try again`);
 }
 
 /** The record that knows all that was written here without the other side; null where there is none. */

@@ -1,8 +1,8 @@
 /**
  * Asks the other side of a mirror, before the volume is written here, whether it is written there.
  *
- * Invariant: what either side has does not change: a source says what it is, and goes again. Who cannot be asked has not said anything: the volume is served then, as its
- * policy says, and what both have written alone is found when they meet.
+ * Invariant: what either side has does not change: a source says what it is, and goes again. Who cannot be asked has not said
+ * anything: the volume is served then, as its policy says, and what both have written alone is found when they meet.
  */
 import { Connection } from "../replication/connection.ts";
 import { FRAME } from "../replication/frame.ts";

@@ -183,6 +183,7 @@ test.serial("what was being copied is put back to the last closed point, if that
     const { point, isRolledBack } = await receive.known("v").promote(true);
     t.is(point.point, 3);
     t.true(isRolledBack);
+    await t.throwsAsync(demote("v", false), { code: "EBUSY", message: /to be rolled back/ });
   }
   await using volume = await openVolume((await readConfig("v")).volume);
   await finishRollback("v", volume);
