@@ -57,6 +57,7 @@ const NOTHING_REACHED = {
   receiverDeaths: 0,
   cuts: 0,
   overflows: 0,
+  stuck: 0,
   naks: 0,
   answers: 0,
   full: 0,
@@ -170,12 +171,13 @@ class Source implements Layer {
       get hostRequests(): number {
         return target.requests;
       },
-      restart: (isFull, partialsMax, ready) => {
+      restart: (isFull, partialsMax, done) => {
         this.target.stopLogging();
         if (isFull) owed.copyVolume();
-        this.target.startLogging((firstTransfer) => {
+        this.target.startLogging(({ half, endTransfer, isClosed }) => {
+          copies = [];
           this.#whenBase(this.#disk.current.slice());
-          ready(firstTransfer);
+          done({ half, endTransfer, isClosed, copies });
         }, partialsMax);
       },
       acknowledged: (received, durable) => {
@@ -217,13 +219,20 @@ class Source implements Layer {
     };
     this.target.whenOverflowed = () => {
       this.#reached.overflows++;
-      this.sender.overflowed();
+      this.sender.beginAnew();
     };
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
     const clock = { nowMs: () => this.#turns, later: (_ms: number, action: () => void) => this.#later.push(action) };
     this.sender = new Sender(
       { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING, isComparing: life.isComparing },
-      { ready: nothing, committed: nothing },
+      {
+        ready: nothing,
+        committed: nothing,
+        stuck: () => {
+          this.#reached.stuck++;
+          this.sender.beginAnew();
+        },
+      },
     );
     if (life.bytesPerSecond > 0) this.sender.limitCopying(life.bytesPerSecond);
     this.#requests = this.#isBusy.map((_, slot) => {
@@ -380,6 +389,8 @@ export class MirrorHistory {
   readonly #isComparing: boolean;
   /** Sectors of the image in which bits have turned over. */
   readonly #turned = new Set<number>();
+  /** Logs that had begun before: with a later one anything may be copied, whatever turned. */
+  #logsBefore = 0;
   /** Blocks that the host has written since. */
   readonly #rewritten = new Set<number>();
   /** The receiver has a closed point, or is committed to one. */
@@ -430,6 +441,7 @@ export class MirrorHistory {
 
   /** Some sectors of the image become others, with nobody's doing. */
   #turnBits(): void {
+    this.#logsBefore = this.#logs;
     for (let count = 1 + this.#random.below(3); count > 0; count--) {
       const sector = this.#random.below(SECTORS);
       this.#note(`a bit of sector ${sector} of the image turns over`);
@@ -452,7 +464,6 @@ export class MirrorHistory {
     this.#note(`verifying${isRepairing ? ", and repairing" : ""}`);
     const source = this.#connectedSource();
     const { sender } = source;
-    const logsBegun = this.#logs;
     sender.endVerification();
     sender.verify(isRepairing);
     for (let turn = 0; sender.verification?.state !== "done"; turn++) {
@@ -469,7 +480,7 @@ export class MirrorHistory {
     const turned = new Set([...this.#turned].map((sector) => Math.floor(sector / 8)));
     for (const block of found) if (!turned.has(block)) throw new Error(`a false alarm: block ${block}`);
     for (const block of turned) {
-      const isMended = this.#rewritten.has(block) || this.#logs > logsBegun;
+      const isMended = this.#rewritten.has(block) || this.#logs > this.#logsBefore;
       if (!found.has(block) && !isMended) throw new Error(`block ${block} was not found to differ`);
     }
     this.reached.found += found.size;
