@@ -121,8 +121,8 @@ export class MirrorLink {
         ready: () => {
           this.#ready();
         },
-        committed: (point) => {
-          this.#committed(point);
+        committed: (point, copiedChunks) => {
+          this.#committed(point, copiedChunks);
         },
         stuck: () => {
           this.#beginAnew("the receiver's log was full");
@@ -287,15 +287,17 @@ export class MirrorLink {
     this.#volume.wake();
   }
 
-  #committed(point: CommittedPoint): void {
+  #committed(point: CommittedPoint, copiedChunks: number): void {
     this.#lastPoint = point;
     this.#points[point.isClosed ? "closed" : "open"]++;
     if (point.isClosed) this.#closed(point);
     const waiting = this.#waiting;
     this.#waiting = waiting.filter((each) => each.point > point.point);
     for (const each of waiting) if (each.point <= point.point) each.answer.resolve(point);
-    // What is to be copied does not wait for the next turn; nor does who waits for a point.
-    if (this.#waiting.length > 0 || this.#held !== undefined) this.#cut();
+    // The host's thread may not have counted yet what has just been copied.
+    const isLast = !point.isClosed && this.#numbers.toCopy <= copiedChunks;
+    // What is to be copied does not wait for the next turn; nor does the point that shows all of it, nor who waits for one.
+    if (this.#waiting.length > 0 || this.#held !== undefined || isLast) this.#cut();
     else if (this.#numbers.toCopy > 0) this.#cutToCopy();
     this.#show(null);
   }

@@ -97,6 +97,8 @@ class Bed {
   readonly statuses: LinkStatus[] = [];
   readonly orders: LinkOrder[] = [];
   isDamaged = false;
+  /** The next point copies the last that is to be copied. */
+  isCopying = false;
   /** The volume is held back when a point is cut that needs it. */
   isHeldBack = true;
   readonly #receivers: FakeReceiver[] = [];
@@ -107,11 +109,12 @@ class Bed {
     const event = native.eventDescriptor();
     const memory = allocateMirror(GEOMETRY, 4 * MIB, event);
     this.numbers = new MirrorNumbers(memory);
-    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, 0);
+    this.tellToCopy(0);
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (order: LinkOrder) => {
       this.orders.push(order);
-      const report = answerTo(order, this.isDamaged, this.isHeldBack);
+      const report = answerTo(order, this);
+      if (order.kind === "cut") this.isCopying = false;
       if (report !== undefined) port1.postMessage(report);
     });
     const transport: Transport = {
@@ -124,7 +127,7 @@ class Bed {
       listen: () => Promise.reject(new Error("nobody listens")),
     };
     const options = { volume: "data", mark: 7n, address: { host: "there", port: 1 }, transport };
-    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: true };
+    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: false };
     const volume = new SharedVolume(memory, port2);
     this.link = new MirrorLink({ ...options, ...times }, memory, volume, state);
     this.link.whenChanged = () => {
@@ -146,6 +149,10 @@ class Bed {
     const folder = await mkdtemp(join(tmpdir(), "sluice-"));
     await SourceStateFile.begin(join(folder, "state"), 1);
     return new Bed(t, folder, await SourceStateFile.open(join(folder, "state")));
+  }
+
+  tellToCopy(chunks: number): void {
+    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, chunks);
   }
 
   async receiver(): Promise<FakeReceiver> {
@@ -178,14 +185,13 @@ class Bed {
   }
 }
 
-function answerTo(order: LinkOrder, damaged: boolean, isHeldBack: boolean): LinkReport | undefined {
-  if (order.kind === "read") return { kind: "read", place: order.place, result: -ERRNO.EIO };
+function answerTo(order: LinkOrder, { isDamaged, isCopying, isHeldBack }: Bed): LinkReport | undefined {
+  if (order.kind === "read") return { kind: "read", place: order.place, result: isDamaged ? -ERRNO.EIO : 0 };
   if (order.kind !== "restart" && order.kind !== "cut") return undefined;
   if (order.kind === "cut" && order.isHeld && !isHeldBack) return { kind: "not cut", id: order.id };
   const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;
-  // What is to be copied cannot be read.
-  return damaged
-    ? { ...answer, isClosed: false, copies: [{ first: 0, count: 1 }] }
+  return isDamaged || isCopying
+    ? { ...answer, isClosed: false, copies: order.kind === "cut" || isDamaged ? [{ first: 0, count: 1 }] : [] }
     : { ...answer, isClosed: true, copies: [] };
 }
 
@@ -241,6 +247,22 @@ test("what cannot be read is told, while the connection stands", async (t) => {
   const { fault } = await bed.status("copying", true);
   t.is(fault?.code, "EIO");
   t.regex(fault?.text ?? "", /cannot be read, and is tried again: EIO/);
+});
+
+test("behind the last copy the closed point is cut at once, whatever the interval and the limit of copying are", async (t) => {
+  const bed = await Bed.make(t);
+  bed.isCopying = true;
+  bed.link.limitCopying(1);
+  bed.tellToCopy(1);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  // The first one, of the new log, is open, and so is the one that brings the copy.
+  await receiver.commit();
+  await receiver.commit();
+  const closed = await receiver.commit();
+  bed.tellToCopy(0);
+  const status = await bed.status("in step");
+  t.deepEqual([status.lastClosed?.point, status.points], [closed, { closed: 1, open: 2 }]);
 });
 
 test("a log that is too small at the receiver is said on both sides", async (t) => {
