@@ -9,7 +9,6 @@ import { FRAME } from "../replication/frame.ts";
 import { encodeHello } from "../replication/handshake.ts";
 import { decodeReason, type Reason } from "../replication/messages.ts";
 import { SourceStateFile, type SourceState } from "../replication/source-state.ts";
-import { NO_TRANSFER } from "../replication/transfer-id.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import type { VolumeConfig } from "./config.ts";
 import { volumeMark } from "./identity.ts";
@@ -72,7 +71,7 @@ async function refusalOf(
     ...{ role: "source", volume: name, mark: volumeMark(name), mode: mirror.mode, policy: mirror.policy },
     ...{ volumeBytes, blockBytes: volume.mirror.blockBytes, generations, incarnation, lastPoint },
     // The first one of the life that ended: whatever comes of it, the connections of the next life are newer.
-    ...{ connection: 0, lastTransfer: NO_TRANSFER },
+    connection: 0,
   });
   connection.send(FRAME.HELLO, hello);
   try {

@@ -19,7 +19,6 @@ import { decodeReason } from "./messages.ts";
 import { Sender, type CommittedPoint, type CompareCounts } from "./sender.ts";
 import type { SharedVolume } from "./shared-volume.ts";
 import { freshGeneration, type SourceStateFile } from "./source-state.ts";
-import { NO_TRANSFER } from "./transfer-id.ts";
 import type { Address, Transport } from "./transport.ts";
 import type { VerificationStatus } from "./verification.ts";
 
@@ -256,7 +255,6 @@ export class MirrorLink {
       volumeBytes: geometry.volumeSectors * SECTOR_BYTES,
       blockBytes: geometry.blockSectors * SECTOR_BYTES,
       connection: ++this.#connections,
-      lastTransfer: NO_TRANSFER,
       lastPoint: Math.max(lastPoint, this.#lastPoint?.point ?? 0),
     });
   }

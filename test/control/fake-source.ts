@@ -15,7 +15,7 @@ import {
   type Reason,
 } from "../../src/replication/messages.ts";
 import { encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
-import { NO_TRANSFER, type TransferId } from "../../src/replication/transfer-id.ts";
+import { type TransferId } from "../../src/replication/transfer-id.ts";
 import { clearTransport, type Address } from "../../src/replication/transport.ts";
 import { encodeTable, ENTRY_KIND, SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
 import { volumeMark } from "../../src/control/identity.ts";
@@ -41,7 +41,6 @@ export function helloOf(volume: string, volumeBytes: number, change: Partial<Hel
     generations: created("00000000000000aa"),
     incarnation: 1,
     connection: 1,
-    lastTransfer: NO_TRANSFER,
     lastPoint: 0,
     ...change,
   };
