@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { askMirror, askMirrorChange, askMirrorPoint } from "../control/client.ts";
 import type { MirrorGroupRow } from "../control/mirror-group.ts";
-import type { MirrorStatus } from "../control/mirror-status.ts";
+import type { MirrorLag, MirrorStatus } from "../control/mirror-status.ts";
 import { formatSize } from "../control/sizes.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
@@ -213,6 +213,7 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
     ["mirror", `to ${mirror.to} (${mirror.transport}), ${mirror.mode}, ${mirror.policy} when down`],
     ["", `${mirror.state} since ${since}${mirror.fault === null ? "" : `: ${mirror.fault.text}`}`],
     ["", `${shown}; ${formatSize(toCopyBytes)} to copy${limit}`],
+    ["", describeLag(mirror.lag)],
     [
       "",
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
@@ -220,6 +221,12 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
     ],
     ...comparedFacts(mirror),
   ];
+}
+
+function describeLag({ bytes, seconds, points }: MirrorLag): string {
+  if (bytes === 0 && seconds === 0) return "the receiver shows all that was written";
+  const since = seconds === null ? "" : `, ${seconds.toFixed(1)} s`;
+  return `the receiver is behind by ${formatSize(bytes)} at most${since}, ${points} ${points === 1 ? "point" : "points"}`;
 }
 
 function comparedFacts({ compared: { copied }, verification }: MirrorStatus): [string, string][] {

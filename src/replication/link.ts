@@ -52,9 +52,18 @@ export interface LinkStatus {
   /** Payload bytes. */
   readonly sentBytes: { readonly transfers: number; readonly points: number; readonly sums: number };
   readonly points: { readonly closed: number; readonly open: number };
+  readonly behind: Behind;
   readonly compared: CompareCounts;
   /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
   readonly verification: VerificationStatus | null;
+}
+
+/** What the receiver does not show. */
+export interface Behind {
+  /** When the oldest write of that was, or not before; null where there is none. */
+  readonly sinceMs: number | null;
+  /** Cut since the one that it shows. */
+  readonly points: number;
 }
 
 /** A point that is cut while the host is held back. */
@@ -94,6 +103,9 @@ export class MirrorLink {
   #lastPoint: CommittedPoint | null = null;
   #lastClosed: CommittedPoint | null = null;
   #savedPointMs = 0;
+  /** What a life of the volume before this one has left is as old as this one at least. */
+  #behindSinceMs: number | null = Date.now();
+  #openSinceClosed = 0;
   readonly #sentBytes = { transfers: 0, points: 0, sums: 0 };
   readonly #points = { closed: 0, open: 0 };
   /** Who waits for a point, and for which. */
@@ -147,6 +159,10 @@ export class MirrorLink {
       connections: this.#connections,
       sentBytes: { ...this.#sentBytes },
       points: { ...this.#points },
+      behind: {
+        sinceMs: this.#behindSinceMs,
+        points: this.#openSinceClosed + (this.#sender.isBusy ? 1 : 0),
+      },
       compared: this.#sender.compareCounts,
       verification: this.#sender.verification ?? null,
     };
@@ -189,6 +205,7 @@ export class MirrorLink {
   async #follow(): Promise<void> {
     while (!this.#isStopped) {
       await this.#ring.waitBeyond(this.#ring.end, this.#volume.wake);
+      this.#behindSinceMs ??= Date.now();
       this.#sender.pump();
       if (this.#sender.isFilling) this.#cut();
     }
@@ -288,6 +305,7 @@ export class MirrorLink {
   #committed(point: CommittedPoint, copiedChunks: number): void {
     this.#lastPoint = point;
     this.#points[point.isClosed ? "closed" : "open"]++;
+    this.#openSinceClosed = point.isClosed ? 0 : this.#openSinceClosed + 1;
     if (point.isClosed) this.#closed(point);
     const waiting = this.#waiting;
     this.#waiting = waiting.filter((each) => each.point > point.point);
@@ -320,6 +338,8 @@ export class MirrorLink {
     const settled = inStep(generations);
     const isNews = settled.bitmap !== generations.bitmap || settled.offered !== generations.offered;
     this.#lastClosed = point;
+    const { written, toCopy } = this.#numbers;
+    this.#behindSinceMs = written > 0 || toCopy > 0 ? point.createdMs : null;
     if (!isNews && Date.now() - this.#savedPointMs < SAVE_POINT_MS) return;
     this.#savedPointMs = Date.now();
     this.#state.save({ generations: settled, lastPoint: point.point }).catch((error: unknown) => {
@@ -328,6 +348,7 @@ export class MirrorLink {
   }
 
   #beginAnew(why: string): void {
+    this.#behindSinceMs ??= Date.now();
     const reason = { code: "EOVERFLOW", text: `${why}: that of the source begins anew` };
     this.#rejectHeld(new UblkError(reason.code, reason.text));
     const isWaitedFor = this.#isConnected && this.#numbers.mode !== "async";

@@ -152,7 +152,7 @@ class Bed {
   }
 
   tellToCopy(chunks: number): void {
-    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, chunks);
+    this.numbers.tell({ isLogging: true, written: 0, onTheirWay: 0, overflows: 0, heldWrites: 0, requests: 0 }, chunks);
   }
 
   async receiver(): Promise<FakeReceiver> {
@@ -263,6 +263,32 @@ test("behind the last copy the closed point is cut at once, whatever the interva
   bed.tellToCopy(0);
   const status = await bed.status("in step");
   t.deepEqual([status.lastClosed?.point, status.points], [closed, { closed: 1, open: 2 }]);
+});
+
+test("the link tells since when the receiver is behind, and by how many points", async (t) => {
+  const bed = await Bed.make(t);
+  bed.isCopying = true;
+  bed.tellToCopy(1);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  t.true(bed.link.status.behind.sinceMs !== null);
+  await receiver.commit();
+  await receiver.commit();
+  bed.tellToCopy(0);
+  const { point } = decodePointBegin(await receiver.next(FRAME.POINT_BEGIN));
+  t.is(bed.link.status.behind.points, 3);
+  await receiver.end(point);
+  t.deepEqual((await bed.status("in step")).behind, { sinceMs: null, points: 0 });
+
+  // Something was written behind the point that comes now.
+  const asked = bed.link.cutPoint();
+  const begin = decodePointBegin(await receiver.next(FRAME.POINT_BEGIN));
+  t.deepEqual(bed.link.status.behind, { sinceMs: null, points: 1 });
+  bed.tellToCopy(1);
+  await receiver.end(begin.point);
+  const { createdMs } = await asked;
+  // The next one has been cut already.
+  t.deepEqual(bed.link.status.behind, { sinceMs: createdMs, points: 1 });
 });
 
 test("a log that is too small at the receiver is said on both sides", async (t) => {
