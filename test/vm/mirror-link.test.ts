@@ -34,7 +34,7 @@ test.before("the network", async () => {
 test("what is answered in the mode sync is at the remote, whatever the link does, and the host goes on when it is gone", async (t) => {
   const path = await image(VOLUME, SIZE);
   const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 5\ninterval = 0.2\nmode = "sync"`;
-  await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/far.nvram"\nlimit = "8MiB"\n${mirror}`);
+  await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/far.nvram"\nlimit = "16MiB"\n${mirror}`);
   await sh(`bin/sluice nvram create ${VOLUME}`);
   const remote = await Remote.make(VOLUME, "clear", { size: "8MiB", store: "64MiB", log: "64MiB" });
   await link(FAULTS);
