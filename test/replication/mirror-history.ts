@@ -387,6 +387,8 @@ export class MirrorHistory {
   readonly #reach: number;
   /** What is copied is compared first. */
   readonly #isComparing: boolean;
+  /** In some histories hardly any point comes to its end. */
+  readonly #cutChance: number;
   /** Sectors of the image in which bits have turned over. */
   readonly #turned = new Set<number>();
   /** Logs that had begun before: with a later one anything may be copied, whatever turned. */
@@ -401,6 +403,7 @@ export class MirrorHistory {
     this.#isVerbose = isVerbose;
     this.#reach = this.#random.chance(0.5) ? SECTORS : Math.floor(SECTORS / 2);
     this.#isComparing = this.#random.chance(0.5);
+    this.#cutChance = this.#random.chance(0.2) ? 0.3 : 0.01;
     for (let sector = 0; sector < SECTORS; sector++) this.#sourceDisk.write(sector, BEFORE + sector);
     this.#sourceDisk.harden(0, SECTORS);
     this.#logFile = new SimMemory(SECTOR_BYTES, () => {
@@ -525,7 +528,7 @@ export class MirrorHistory {
         this.#durable.set(durable.incarnation, durable.counter);
       }
       if (frame !== undefined) source.sender.take(frame.type, frame.payload);
-    } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
+    } else if (!isLast && random.chance(this.#cutChance) && this.#wire === "connected") this.#cutWire();
     else if (!isLast && random.chance(0.02) && this.#wire === "connected") this.#verify(source);
     if (this.#turned.size === 0 && (source.sender.verification?.differentBytes ?? 0) > 0) {
       throw new Error(`a false alarm: ${JSON.stringify(source.sender.verification)}`);
