@@ -173,6 +173,25 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
       }),
     )
     .command(
+      "reverse <name>",
+      "have both sides change places",
+      (reverse) =>
+        page(
+          withName(reverse),
+          "mirror reverse NAME",
+          [
+            "On the host where the volume is written, and in use no more: stops it, which sends the last of what was",
+            "written, demotes it here, and has the other side promote it. Refused where the mirror is not in step, or",
+            "the other side could not take the volume over: nothing is changed then. Ended early, it is run again.",
+          ],
+          ["$0 mirror reverse data", 'then, on the other host, "sluice up data"'],
+        ),
+      act(async ({ name }) => {
+        const { reverseVolume } = await import("./fail-over.ts");
+        await reverseVolume(volumeName(name), json);
+      }),
+    )
+    .command(
       "verify <name>",
       "compare all of the volume with what the receiver has",
       (verify) =>
@@ -191,7 +210,10 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         process.exitCode = await verifyMirror(volumeName(name), repair, json);
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp, limit, wait, mode, verify, promote or demote");
+    .demandCommand(
+      1,
+      "name an action: status, pause, resume, cp, limit, wait, mode, verify, promote, demote or reverse",
+    );
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {

@@ -197,6 +197,30 @@ export function judge(hello: Hello, known: Known | undefined): Judgement {
   return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, granted, logBytes, generations } };
 }
 
+/**
+ * Why a receiver does not take the volume over from a source that gives it up, or would; undefined where it does. What it says is
+ * a HELLO: with the role of a target once it has given the volume up.
+ */
+export function faultOfTakeOver(hello: Hello, known: Known): Reason | undefined {
+  const volume = `volume "${hello.volume}"`;
+  const fault = faultOfVolume(hello, known) ?? faultOfGenerations(hello, known);
+  if (fault !== undefined) return fault;
+  if (hello.incarnation < known.incarnation) {
+    return refused(
+      "ESTALE",
+      `${volume}: wanted the source that was heard of last, incarnation ${known.incarnation}, found ${hello.incarnation}`,
+    );
+  }
+  if (relationOf(hello.generations, known.generations).kind !== "same") {
+    return refused(
+      "EBEHIND",
+      `${volume}: wanted all that the source has, found ${historyOf(hello.generations)} at the source and ${historyOf(known.generations)} here`,
+    );
+  }
+  if (known.lastPoint >= hello.lastPoint) return undefined;
+  return refused("EBEHIND", `${volume}: wanted point ${hello.lastPoint} of the source, found ${known.lastPoint} here`);
+}
+
 /** The words for a HELLO that cannot be read, or for whatever else ends a connection. */
 export function reasonOf(error: unknown): Reason {
   return { code: error instanceof UblkError ? error.code : "EIO", text: messageOf(error) };
@@ -204,8 +228,13 @@ export function reasonOf(error: unknown): Reason {
 
 /** What is the same every time comes before what may pass. */
 function faultOf(hello: Hello, known: Known): Reason | undefined {
+  const { role, volume } = hello;
+  if (role !== "source") return refused("EROLE", `volume "${volume}": wanted a source, found a ${role}`);
+  return faultOfVolume(hello, known) ?? faultOfGenerations(hello, known) ?? faultOfConnection(hello, known);
+}
+
+function faultOfVolume(hello: Hello, known: Known): Reason | undefined {
   const volume = `volume "${hello.volume}"`;
-  if (hello.role !== "source") return refused("EROLE", `${volume}: wanted a source, found a ${hello.role}`);
   if (hello.mark !== known.mark) {
     return refused(
       "EOWNER",
@@ -218,7 +247,7 @@ function faultOf(hello: Hello, known: Known): Reason | undefined {
   if (hello.blockBytes !== known.blockBytes) {
     return refused("EBLOCK", `${volume}: wanted blocks of ${known.blockBytes} bytes, found ${hello.blockBytes}`);
   }
-  return faultOfGenerations(hello, known) ?? faultOfConnection(hello, known);
+  return undefined;
 }
 
 function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {

@@ -369,8 +369,9 @@ export class MirrorLink {
     const lost = new UblkError("ELINK", "the connection to the receiver was lost");
     this.#rejectWaiting(lost);
     this.#show(this.#fault);
-    // Nothing is written any more where it is stopped.
-    if (!this.#isStopped || !hasAll) await this.#goAlone();
+    // Nothing is written any more where it is stopped: which point that is, the other side is asked before it takes over.
+    if (this.#isStopped && hasAll) await this.#state.save({ lastPoint: this.#lastPoint?.point ?? 0 });
+    else await this.#goAlone();
   }
 
   async #goAlone(): Promise<void> {

@@ -102,6 +102,19 @@ export class FakeSource {
     return decodeReason(await this.next(FRAME.REFUSED));
   }
 
+  /** "taken over", or why not. */
+  async takeOver(hello: Hello): Promise<string> {
+    this.send(FRAME.TAKE_OVER, encodeHello(hello));
+    while (this.#heard.length === 0) {
+      if (this.#hasEnded) throw new Error(`it has ended: ${String(await this.ended.promise)}`);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const { type, payload } = this.#heard.shift() as Heard;
+    if (type === FRAME.TAKEN_OVER) return "taken over";
+    const { code, text } = decodeReason(payload);
+    return `${code}: ${text}`;
+  }
+
   /** A transfer of one write: a whole block of these bytes. */
   write(incarnation: number, number: number, block: number, byte: number): void {
     const entries = [{ kind: ENTRY_KIND.DATA, sector: block * BLOCK_SECTORS, sectors: BLOCK_SECTORS }];
