@@ -3,7 +3,7 @@ import { demote } from "../control/demotion.ts";
 import { askFollow, askPromote, askReceiveStatus } from "../control/receive-client.ts";
 import type { Promoted, ReceivedStatus } from "../control/receive-status.ts";
 import { askMirror, askStatus } from "../control/client.ts";
-import { askTakeOver, isGivenUp, refuseLeft } from "../control/reversal.ts";
+import { askTakeOver, hasGivenUp, refuseLeft } from "../control/reversal.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { print } from "./output.ts";
 import { startService, stopService } from "./service.ts";
@@ -42,7 +42,7 @@ export async function demoteVolume(name: string, discardMine: boolean, json: boo
  * words say, and the other side can still be told.
  */
 export async function reverseVolume(name: string, json: boolean): Promise<void> {
-  const wasGivenUp = await isGivenUp(name);
+  const wasGivenUp = await hasGivenUp(name);
   await refuseUnheard(name);
   if (!wasGivenUp) await giveUp(name);
   await askTakeOver(name, "target").catch((cause: unknown) => {

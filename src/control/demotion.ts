@@ -58,7 +58,7 @@ export async function refuseUnsent({ name, ...config }: VolumeConfig, volumeByte
   if (record !== null && state.generations.bitmap === NO_GENERATION) return;
   throw new UblkError(
     "EBEHIND",
-    `Volume ${name} has writes that the other side may lack: "sluice up ${name}", "sluice mirror wait ${name}", then try again`,
+    `Volume ${name} has writes that the other side may lack: it has to be served until "sluice mirror wait ${name}" returns`,
   );
 }
 

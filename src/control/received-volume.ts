@@ -260,10 +260,10 @@ export class ReceivedVolume implements AsyncDisposable {
     return this.#inTurn(async () => {
       if (this.#failure !== undefined) throw refusal(failedReason(this.name, this.#failure));
       const note = this.#note;
-      const isGivenUp = hello.role === "target";
+      const isTold = hello.role === "target";
       if (note?.role === "source") {
         const fault = faultOfTakeOver(hello, await this.#knownSource(note));
-        if (isGivenUp && fault?.code === "EAHEAD") return;
+        if (isTold && fault?.code === "EAHEAD") return;
         throw refusal(fault ?? { code: "EPROMOTED", text: `volume "${this.name}" is written here` });
       }
       const thread = this.#thread;
@@ -277,7 +277,7 @@ export class ReceivedVolume implements AsyncDisposable {
       if (fault !== undefined) throw refusal(fault);
       if (!state.isWhole) throw new UblkError("EOPEN", `volume "${this.name}": something is being copied`);
       await this.#checkMirrored();
-      if (!isGivenUp) return;
+      if (!isTold) return;
       // Who has gone may have thought better of it.
       if (link.hasEnded) throw new UblkError("ELINK", "the connection has ended");
       await this.#promote(note);

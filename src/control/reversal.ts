@@ -19,7 +19,7 @@ import { readNote } from "./receive-state.ts";
 import { storeBytes } from "./store-size.ts";
 
 /** Whether it was given up here, and nothing has come from the other side since. Throws EMIRROR where it is not written here. */
-export async function isGivenUp(name: string): Promise<boolean> {
+export async function hasGivenUp(name: string): Promise<boolean> {
   const role = await roleOf(name);
   if (role === "source") return false;
   const { base } = await readNote(receiveStatePath(name));

@@ -16,7 +16,7 @@ import { recordedRuns } from "../../src/control/recorded-runs.ts";
 import { finishRollback } from "../../src/control/rollback.ts";
 import { initReceived } from "../../src/control/receive-files.ts";
 import { readNote, writeNote } from "../../src/control/receive-state.ts";
-import { askTakeOver, isGivenUp, refuseLeft } from "../../src/control/reversal.ts";
+import { askTakeOver, hasGivenUp, refuseLeft } from "../../src/control/reversal.ts";
 import { Receive } from "../../src/control/receive.ts";
 import { placeOf, readHeader } from "../../src/nvram/nvram-file.ts";
 import { Connection } from "../../src/replication/connection.ts";
@@ -280,10 +280,10 @@ async function otherSide(
 test.serial("who reverses has given up all that is written here before the other side is told", async (t) => {
   const { spec, nvram } = await place(t);
   await using receive = await started();
-  await t.throwsAsync(isGivenUp("v"), { code: "EMIRROR", message: /is not the source of a mirror here/ });
+  await t.throwsAsync(hasGivenUp("v"), { code: "EMIRROR", message: /is not the source of a mirror here/ });
   await gone(await mirrored(receive), receive);
   await receive.known("v").promote(false);
-  t.false(await isGivenUp("v"));
+  t.false(await hasGivenUp("v"));
   // It has not been in step with anybody since.
   await t.throwsAsync(refuseLeft("v"), { code: "EBEHIND", message: /mirror wait v/ });
   const file = await SourceStateFile.open(mirrorStatePath("v"));
@@ -302,14 +302,14 @@ test.serial("who reverses has given up all that is written here before the other
   await t.throwsAsync(askTakeOver("v", "source"), { code: "EPROTOCOL", message: /no answer/ });
   t.is(await roleOf("v"), "source");
   t.deepEqual(await demote("v", false), { isRecorded: true, hasAll: true });
-  t.true(await isGivenUp("v"));
+  t.true(await hasGivenUp("v"));
   await askTakeOver("v", "target");
   t.deepEqual(roles, ["source", "source", "target"]);
 
   // What has come from the other side since is what the volume is.
   const note = await readNote(receiveStatePath("v"));
   await writeNote(receiveStatePath("v"), { ...note, base: null });
-  await t.throwsAsync(isGivenUp("v"), { code: "EMIRROR" });
+  await t.throwsAsync(hasGivenUp("v"), { code: "EMIRROR" });
 });
 
 /** Of a record that nobody has open: so many chunks are in it from then on. */

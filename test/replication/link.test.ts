@@ -102,6 +102,7 @@ class Bed {
   /** The volume is held back when a point is cut that needs it. */
   isHeldBack = true;
   readonly #receivers: FakeReceiver[] = [];
+  readonly #ended: Promise<void>;
   #wake: () => void = () => undefined;
 
   private constructor(t: ExecutionContext, folder: string, state: SourceStateFile) {
@@ -134,10 +135,9 @@ class Bed {
       this.statuses.push(this.link.status);
       this.#wake();
     };
-    const ended = this.link.run();
+    this.#ended = this.link.run();
     t.teardown(async () => {
-      this.link.stop();
-      await ended;
+      await this.stop();
       volume.close();
       await once(port1, "close");
       closeSync(event);
@@ -149,6 +149,11 @@ class Bed {
     const folder = await mkdtemp(join(tmpdir(), "sluice-"));
     await SourceStateFile.begin(join(folder, "state"), 1);
     return new Bed(t, folder, await SourceStateFile.open(join(folder, "state")));
+  }
+
+  async stop(): Promise<void> {
+    this.link.stop();
+    await this.#ended;
   }
 
   tellToCopy(chunks: number): void {
@@ -340,6 +345,22 @@ test("a point that is cut while the host is held back has the moment that it was
   await last.taken;
   receiver.cut();
   await t.throwsAsync(last.committed, { code: "ELINK" }, "it was cut, and the receiver has it not");
+});
+
+test("what is stopped while the receiver has all knows which point that is, and has not gone on alone", async (t) => {
+  const bed = await Bed.make(t);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  await receiver.commit();
+  await bed.status("in step");
+  const { current } = await bed.generations();
+  // So soon after the first one it is not noted yet.
+  const asked = bed.link.cutPoint();
+  const point = await receiver.commit();
+  await asked;
+  await bed.stop();
+  const { state } = await SourceStateFile.open(bed.path);
+  t.deepEqual([state.lastPoint, state.generations.current], [point, current]);
 });
 
 test("a pause ends the connection in peace and makes none; after it there is one again", async (t) => {
