@@ -241,6 +241,7 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
         `${mirror.overflows} overflows of the log`,
     ],
+    ...packedFacts(mirror),
     ...comparedFacts(mirror),
   ];
 }
@@ -249,6 +250,11 @@ function describeLag({ bytes, seconds, points }: MirrorLag): string {
   if (bytes === 0 && seconds === 0) return "the receiver shows all that was written";
   const since = seconds === null ? "" : `, ${seconds.toFixed(1)} s`;
   return `the receiver is behind by ${formatSize(bytes)} at most${since}, ${points} ${points === 1 ? "point" : "points"}`;
+}
+
+function packedFacts({ sentBytes, wireBytes }: MirrorStatus): [string, string][] {
+  const bytes = sentBytes.transfers + sentBytes.points + sentBytes.sums;
+  return wireBytes === bytes ? [] : [["", `${formatSize(wireBytes)} went over for ${formatSize(bytes)}, packed`]];
 }
 
 function comparedFacts({ compared: { copied }, verification }: MirrorStatus): [string, string][] {
