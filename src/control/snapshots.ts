@@ -4,10 +4,9 @@
  * Invariants. A snapshot that is shown is not dropped. The device of one outlives the daemon as the volume's does: the next
  * daemon finds it by its mark and takes it over.
  */
-import { closeSync } from "node:fs";
 import type { CowOrder, ViewBridge } from "../targets/cow/cow-orders.ts";
 import type { Point } from "../targets/cow/catalog.ts";
-import { newViewBridge, viewSource } from "../targets/cow/view-source.ts";
+import { closeView, newViewBridge, viewSource } from "../targets/cow/view-source.ts";
 import type { CowView } from "../targets/volume.ts";
 import type { ControlPlane, DeviceInfo } from "../ublk/control.ts";
 import { DEFAULT_MAX_IO_BYTES, Device } from "../ublk/device.ts";
@@ -262,8 +261,7 @@ export class Snapshots {
 
   async #detach(epoch: number, bridge: ViewBridge): Promise<void> {
     await this.#order({ kind: "detach", epoch });
-    closeSync(bridge.askEvent);
-    closeSync(bridge.answerEvent);
+    closeView(bridge);
   }
 
   /** Takes the device of a snapshot away. Throws ENOENT, EBUSY while it is in use, unless forced. */
