@@ -124,10 +124,13 @@ export class MirrorLink {
         committed: (point) => {
           this.#committed(point);
         },
+        stuck: () => {
+          this.#beginAnew("the receiver's log was full");
+        },
       },
     );
     volume.whenOverflowed = () => {
-      this.#overflowed();
+      this.#beginAnew("the log of the source was full");
     };
     volume.whenUnread = (result) => {
       const text = `a part of the volume cannot be read, and is tried again: ${errnoText(-result)}`;
@@ -324,14 +327,13 @@ export class MirrorLink {
     });
   }
 
-  #overflowed(): void {
-    this.#rejectHeld(new UblkError("EOVERFLOW", "the log of the source was full: it begins anew"));
+  #beginAnew(why: string): void {
+    const reason = { code: "EOVERFLOW", text: `${why}: that of the source begins anew` };
+    this.#rejectHeld(new UblkError(reason.code, reason.text));
     const isWaitedFor = this.#isConnected && this.#numbers.mode !== "async";
     // Writes wait that are in no log: they are answered when it is durable that this side goes on alone.
-    if (isWaitedFor) {
-      this.#connection?.closeFor({ code: "EOVERFLOW", text: "the log of the source was full: it begins anew" });
-    }
-    this.#sender.overflowed();
+    if (isWaitedFor) this.#connection?.closeFor(reason);
+    this.#sender.beginAnew();
     this.#show(this.#fault);
   }
 

@@ -8,7 +8,7 @@ import { UblkError } from "../ublk/errors.ts";
 import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
 import { getTransferId, setTransferId, type TransferId } from "./transfer-id.ts";
 
-export const ACK_BYTES = 32;
+export const ACK_BYTES = 56;
 export const POINT_BEGIN_BYTES = 40;
 export const POINT_END_BYTES = 24;
 export const POINT_COMMITTED_BYTES = 8;
@@ -22,6 +22,8 @@ const CHARGE_HEADER_BYTES = 64;
 const CHARGE_UNIT_BYTES = 4096;
 const CLOSED = 1;
 const OPEN = 2;
+const AT_WORK = 0;
+const AT_REST = 1;
 const CODE = /^E[A-Z0-9]{1,31}$/;
 // Whatever a terminal takes for an order.
 // eslint-disable-next-line no-control-regex
@@ -46,6 +48,10 @@ export interface Ack {
   readonly durable: TransferId;
   /** So much it takes in all, by `chargeOf`, from the connection's beginning: of transfers, and of items. Never shrinks. */
   readonly granted: Granted;
+  /** So much of what was granted has come. */
+  readonly taken: Granted;
+  /** All that has come is durable, and of the points that are committed nothing is to be done: only another point makes room. */
+  readonly isAtRest: boolean;
 }
 
 /** From the source, before the items of a consistency point. */
@@ -81,20 +87,29 @@ export interface Reason {
   readonly text: string;
 }
 
-export function encodeAck(into: Uint8Array, { received, durable, granted }: Ack): void {
+export function encodeAck(into: Uint8Array, ack: Ack): void {
+  const { received, durable, granted, taken, isAtRest } = ack;
   const view = viewOf("ACK", into, ACK_BYTES);
   setTransferId(view, 0, received);
   setTransferId(view, 8, durable);
   setSafeNumber(view, 16, granted.transferBytes);
   setSafeNumber(view, 24, granted.itemBytes);
+  setSafeNumber(view, 32, taken.transferBytes);
+  setSafeNumber(view, 40, taken.itemBytes);
+  view.setUint32(48, isAtRest ? AT_REST : AT_WORK, true);
+  view.setUint32(52, 0, true);
 }
 
 export function decodeAck(payload: Uint8Array): Ack {
   const view = viewOf("ACK", payload, ACK_BYTES);
+  const state = view.getUint32(48, true);
+  if (state !== AT_WORK && state !== AT_REST) throw new UblkError("EPROTOCOL", `no receiver is in state ${state}`);
   return {
     received: getTransferId(view, 0),
     durable: getTransferId(view, 8),
     granted: { transferBytes: getSafeNumber(view, 16), itemBytes: getSafeNumber(view, 24) },
+    taken: { transferBytes: getSafeNumber(view, 32), itemBytes: getSafeNumber(view, 40) },
+    isAtRest: state === AT_REST,
   };
 }
 

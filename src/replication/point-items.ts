@@ -6,7 +6,7 @@
  * Invariant: what was decoded lies within the volume and within what a transfer can hold, and has as many data as it tells of.
  * Whether there is such a transfer is not known here.
  *
- *     0  4  number of runs         8  -  runs, 16 bytes each, zeroes up to a whole sector
+ *     0  4  number of runs         8  -  runs, 16 bytes each
  *     4  4  zero                   -  -  data of the runs that have some, one behind the other
  *
  *     run:  0  6  first block           8  4  number of the transfer         14  2  kind: 1 data, 2 zeroes, 3 reference
@@ -55,7 +55,7 @@ export function runSectors({ block, blocks }: PointRun, { volumeSectors, blockSe
 
 /** Bytes that lie before the data, for so many runs. */
 function tableBytes(runs: number): number {
-  return Math.ceil((HEAD_BYTES + runs * RUN_BYTES) / SECTOR_BYTES) * SECTOR_BYTES;
+  return HEAD_BYTES + runs * RUN_BYTES;
 }
 
 /** What goes before the data, which follow it as they are. Throws ESIZE for more runs than a frame carries. */
@@ -77,7 +77,7 @@ export function encodeRuns(runs: readonly PointRun[]): Uint8Array {
 
 /** Throws EPROTOCOL where a payload does not fit together, or means what is not there. */
 export function decodeItems(payload: Uint8Array, geometry: BlockGeometry): PointItems {
-  if (payload.length < SECTOR_BYTES) throw unfit(`${payload.length} bytes are too few`);
+  if (payload.length < HEAD_BYTES) throw unfit(`${payload.length} bytes are too few`);
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const count = view.getUint32(0, true);
   if (count < 1 || count > RUNS_MAX) throw unfit(`${count} runs, wanted 1 to ${RUNS_MAX}`);

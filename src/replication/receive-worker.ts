@@ -102,6 +102,7 @@ class Service {
         this.#connection = connection;
         const send = (type: FrameType, payload: Uint8Array): void => void this.#frames.push({ type, payload });
         report({ type: "answer", id, answer: receiver.connect({ incarnation, generation, lacks, send }) });
+        receiver.endBatch();
         break;
       }
       case "finish":

@@ -194,6 +194,8 @@ export class Receiver {
     this.#makeBefore = 0;
     this.#granted = { transferBytes: 0, itemBytes: 0 };
     this.#taken = { transferBytes: 0, itemBytes: 0 };
+    // A source that was granted too little to send anything hears how it stands all the same.
+    this.#hasNews = true;
     return this.#grant();
   }
 
@@ -265,8 +267,20 @@ export class Receiver {
     this.#hasNews = false;
     if (this.#connection === undefined) return;
     const payload = new Uint8Array(ACK_BYTES);
-    encodeAck(payload, { received: this.#received, durable: this.#durable, granted: this.#grant() });
+    encodeAck(payload, {
+      received: this.#received,
+      durable: this.#durable,
+      granted: this.#grant(),
+      taken: this.#taken,
+      isAtRest: this.#isAtRest,
+    });
     this.#connection.send(FRAME.ACK, payload);
+  }
+
+  /** Nothing makes room in the log but another point. */
+  get #isAtRest(): boolean {
+    const { log } = this.#parts;
+    return this.#ending === 0 && this.#committed.length === 0 && log.durable >= log.head.position;
   }
 
   #sync(): void {

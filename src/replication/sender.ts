@@ -5,7 +5,8 @@
  * Invariants. What belongs to a point is sent before it. A transfer is let go of when the receiver has it durably. Nothing is
  * sent that was not granted. One point is under way at a time; one that was cut and not committed when the connection ends goes
  * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied; what is equal
- * there is not sent, if that is wanted. No point ends while something is being compared: the receiver compares with what its image
+ * there is not sent, if that is wanted. So it is where the receiver's log is full of what never came to its end: a log that begins
+ * anew begins with a point that needs no room there, and makes all of it. No point ends while something is being compared: the receiver compares with what its image
  * is between two points.
  */
 import { crc32 } from "node:zlib";
@@ -64,9 +65,9 @@ export interface SourceVolume {
   readonly hostRequests: number;
   /**
    * Logs anew: all that is owed is copied; `isFull`: all that there is. Of a point, `partialsMax` blocks may have to travel.
-   * `ready` is told the first transfer of what is logged now.
+   * `done` gets a point that was cut before anything was logged: it consists of nothing.
    */
-  restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void;
+  restart(isFull: boolean, partialsMax: number, done: (cut: SourceCut) => void): void;
   /** The receiver has transfers before these in memory, and durably. */
   acknowledged(received: number, durable: number): void;
   /**
@@ -118,6 +119,8 @@ export interface SenderEvents {
   ready(): void;
   /** The receiver has committed a point. */
   committed(point: CommittedPoint): void;
+  /** Of the point that was cut no more can be sent, ever: the log is to begin anew. */
+  stuck(): void;
 }
 
 /** Of a point that the receiver has. */
@@ -176,6 +179,10 @@ export class Sender {
   #send: SendPieces | undefined;
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
   #used = { transferBytes: 0, itemBytes: 0 };
+  /** What the receiver had taken when it was at rest; undefined while it is not. */
+  #rested: Granted | undefined;
+  /** Something of the point that was cut waits for being granted. */
+  #isWaiting = false;
   /** The next transfer to be sent, and the last one that the receiver has or was sent. */
   #next = 0;
   #lastSent: TransferId = NO_TRANSFER;
@@ -281,6 +288,7 @@ export class Sender {
     this.#lastSent = lastTransfer;
     this.#granted = granted;
     this.#used = { transferBytes: 0, itemBytes: 0 };
+    this.#rested = undefined;
     const isCommitted = this.#point !== undefined && this.#point.hasEnded && lastPoint >= this.#point.number;
     if (isCommitted) this.#since = this.#point?.cut.endTransfer ?? this.#since;
     this.#endPoint(isCommitted);
@@ -307,20 +315,26 @@ export class Sender {
     this.#point = undefined;
     this.#isCutting = false;
     const connection = this.#connections;
-    this.#parts.volume.restart(isFull, this.#limits.partialsMax, (firstTransfer) => {
-      this.#next = firstTransfer;
-      this.#base = firstTransfer;
-      this.#since = firstTransfer;
-      this.#cutEnd = firstTransfer;
+    const askedMs = this.#parts.nowMs();
+    this.#parts.volume.restart(isFull, this.#limits.partialsMax, (cut) => {
+      this.#next = cut.endTransfer;
+      this.#base = cut.endTransfer;
+      this.#since = cut.endTransfer;
       this.#ahead = 0;
       this.#beforeBase = this.#lastSent;
-      this.#parts.ring.beginAt(firstTransfer);
+      this.#parts.ring.beginAt(cut.endTransfer);
       this.#isReady = true;
-      if (connection !== this.#connections) return;
-      this.#events.ready();
-      // What an earlier log has left at the receiver goes with the first point.
-      this.cut();
+      if (connection === this.#connections) this.#events.ready();
+      this.#hasCut(cut, connection, askedMs, askedMs);
     });
+  }
+
+  #hasCut(cut: SourceCut, connection: number, askedMs: number, createdMs: number): void {
+    this.#point = this.#newPoint(cut, askedMs, createdMs);
+    this.#cutEnd = cut.endTransfer;
+    this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
+    if (connection !== this.#connections) this.#endPoint(false);
+    else this.pump();
   }
 
   disconnect(): void {
@@ -330,8 +344,8 @@ export class Sender {
     this.#connections++;
   }
 
-  /** The log has overflowed: it begins anew. */
-  overflowed(): void {
+  /** The log begins anew: it has overflowed, or there is no other way to go on. */
+  beginAnew(): void {
     if (this.#send !== undefined) this.#restart(false);
     else this.#isReady = false;
   }
@@ -350,15 +364,8 @@ export class Sender {
         return;
       }
       this.#copyPace.copies(this.#copiedBytes(cut));
-      const point = this.#newPoint(cut, askedMs, held?.createdMs ?? askedMs);
-      this.#point = point;
-      this.#cutEnd = cut.endTransfer;
-      this.#ahead = this.#chargeOf(cut.endTransfer, this.#next);
-      if (connection !== this.#connections) this.#endPoint(false);
-      else {
-        held?.answer(point.number);
-        this.pump();
-      }
+      if (connection === this.#connections) held?.answer(numberAfter(this.#lastPoint));
+      this.#hasCut(cut, connection, askedMs, held?.createdMs ?? askedMs);
     });
   }
 
@@ -422,11 +429,20 @@ export class Sender {
   /** Sends what there is and what was granted. */
   pump(): void {
     if (!this.#isReady || this.#send === undefined) return;
+    this.#isWaiting = false;
     this.#sendTransfers(this.#send);
     const point = this.#point;
     const isSending = point !== undefined && !point.hasEnded;
     if (isSending && !isBefore(this.#next, point.cut.endTransfer)) this.#sendPoint(this.#send, point);
-    this.#verification?.pump();
+    if (this.#isStuck) this.#events.stuck();
+    else this.#verification?.pump();
+  }
+
+  /** What waits for being granted waits for a point to be committed, and no point can be before it is sent. */
+  get #isStuck(): boolean {
+    if (!this.#isWaiting || this.#overtaken.size > 0) return false;
+    const { transferBytes, itemBytes } = this.#used;
+    return this.#rested?.transferBytes === transferBytes && this.#rested.itemBytes === itemBytes;
   }
 
   #sendTransfers(send: SendPieces): void {
@@ -434,8 +450,11 @@ export class Sender {
     while (ring.has(this.#next)) {
       const transfer = ring.take(this.#next);
       const charge = chargeOfTransfer(transfer);
-      if (this.#used.transferBytes + charge > this.#granted.transferBytes) return;
       const isOfNext = !isBefore(this.#next, this.#cutEnd);
+      if (this.#used.transferBytes + charge > this.#granted.transferBytes) {
+        if (!isOfNext) this.#isWaiting = true;
+        return;
+      }
       // A point that has begun goes out whole; of the next one only so much that it has room as well.
       if (isOfNext && this.#ahead + charge > this.#limits.aheadBytes) return;
       if (isOfNext) this.#ahead += charge;
@@ -486,7 +505,10 @@ export class Sender {
   #sendItems(send: SendPieces, point: Point): boolean {
     const pieces = [encodeRuns(point.items), ...point.data];
     const charge = chargeOf(pieces.reduce((sum, { length }) => sum + length, 0));
-    if (this.#used.itemBytes + charge > this.#granted.itemBytes) return false;
+    if (this.#used.itemBytes + charge > this.#granted.itemBytes) {
+      this.#isWaiting = true;
+      return false;
+    }
     this.#used.itemBytes += charge;
     for (const piece of pieces) point.checksum = crc32(piece, point.checksum);
     send(FRAME.POINT_ITEMS, ...pieces);
@@ -528,9 +550,10 @@ export class Sender {
   }
 
   #takeAck(payload: Uint8Array): void {
-    const { received, durable, granted } = decodeAck(payload);
+    const { received, durable, granted, taken, isAtRest } = decodeAck(payload);
     const { ring, volume, incarnation } = this.#parts;
     this.#granted = granted;
+    this.#rested = isAtRest ? taken : undefined;
     if (this.#isReady && durable.incarnation === incarnation) {
       const end = (durable.counter + 1) % NUMBERS;
       if (ring.ageOf(end) <= ring.ageOf(this.#next)) {

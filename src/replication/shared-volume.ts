@@ -24,7 +24,6 @@ export class SharedVolume implements SourceVolume {
   readonly #halves: readonly [DirtyBlocks, DirtyBlocks];
   readonly #reads: SharedReads;
   #lastId = 0;
-  #restart: Asked<(firstTransfer: number) => void> | undefined;
   #cut: Asked<(cut: SourceCut | undefined) => void> | undefined;
   #look: (Asked<LookDone> & { readonly sectors: number }) | undefined;
   /** Told when the log was full, and nothing is logged any more. */
@@ -63,9 +62,6 @@ export class SharedVolume implements SourceVolume {
 
   #take(report: LinkReport): void {
     switch (report.kind) {
-      case "ready":
-        if (this.#restart?.id === report.id) this.#restart.done(report.firstTransfer);
-        break;
       case "cut":
         if (this.#cut?.id === report.id) this.#cut.done({ ...report, half: this.#halves[report.half] });
         break;
@@ -97,10 +93,14 @@ export class SharedVolume implements SourceVolume {
     look.done(result, bytes, onTheirWay);
   }
 
-  restart(isFull: boolean, partialsMax: number, ready: (firstTransfer: number) => void): void {
+  restart(isFull: boolean, partialsMax: number, done: (cut: SourceCut) => void): void {
     const id = ++this.#lastId;
-    this.#restart = { id, done: ready };
-    this.#cut = undefined;
+    this.#cut = {
+      id,
+      done: (cut) => {
+        if (cut !== undefined) done(cut);
+      },
+    };
     this.#order({ kind: "restart", id, isFull, partialsMax });
   }
 

@@ -180,9 +180,8 @@ class Bed {
 
 function answerTo(order: LinkOrder, damaged: boolean, isHeldBack: boolean): LinkReport | undefined {
   if (order.kind === "read") return { kind: "read", place: order.place, result: -ERRNO.EIO };
-  if (order.kind === "restart") return { kind: "ready", id: order.id, firstTransfer: 0 };
-  if (order.kind !== "cut") return undefined;
-  if (order.isHeld && !isHeldBack) return { kind: "not cut", id: order.id };
+  if (order.kind !== "restart" && order.kind !== "cut") return undefined;
+  if (order.kind === "cut" && order.isHeld && !isHeldBack) return { kind: "not cut", id: order.id };
   const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;
   // What is to be copied cannot be read.
   return damaged

@@ -26,6 +26,8 @@ const ACK = {
   received: { incarnation: 3, counter: 0xfffffffe },
   durable: { incarnation: 2, counter: 7 },
   granted: { transferBytes: 2 ** 53 - 1, itemBytes: 4096 },
+  taken: { transferBytes: 2 ** 40, itemBytes: 2 },
+  isAtRest: true,
 };
 const BEGIN = {
   point: 2 ** 40 + 1,
@@ -39,7 +41,7 @@ const END = { point: 2 ** 40 + 1, items: 5, checksum: 0xfedcba98 };
 
 /** Change them only with the version. */
 const PINNED = {
-  ack: "03000000feffffff0200000007000000ffffffffffff1f000010000000000000",
+  ack: "03000000feffffff0200000007000000ffffffffffff1f000010000000000000000000000001000002000000000000000100000000000000",
   begin: "01000000000100000300000009000000000a45a99c010000010000000c0000000300000000000000",
   end: "0100000000010000050000000000000098badcfe00000000",
   committed: "0100000000010000",

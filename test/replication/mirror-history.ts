@@ -57,6 +57,7 @@ const NOTHING_REACHED = {
   receiverDeaths: 0,
   cuts: 0,
   overflows: 0,
+  stuck: 0,
   naks: 0,
   answers: 0,
   full: 0,
@@ -170,12 +171,13 @@ class Source implements Layer {
       get hostRequests(): number {
         return target.requests;
       },
-      restart: (isFull, partialsMax, ready) => {
+      restart: (isFull, partialsMax, done) => {
         this.target.stopLogging();
         if (isFull) owed.copyVolume();
-        this.target.startLogging((firstTransfer) => {
+        this.target.startLogging(({ half, endTransfer, isClosed }) => {
+          copies = [];
           this.#whenBase(this.#disk.current.slice());
-          ready(firstTransfer);
+          done({ half, endTransfer, isClosed, copies });
         }, partialsMax);
       },
       acknowledged: (received, durable) => {
@@ -217,13 +219,20 @@ class Source implements Layer {
     };
     this.target.whenOverflowed = () => {
       this.#reached.overflows++;
-      this.sender.overflowed();
+      this.sender.beginAnew();
     };
     const parts = { volume, ring: this.#ring, incarnation: life.incarnation, geometry: GEOMETRY };
     const clock = { nowMs: () => this.#turns, later: (_ms: number, action: () => void) => this.#later.push(action) };
     this.sender = new Sender(
       { ...parts, ...clock, chunkSectors: CHUNK_SECTORS, ringSize: RING, isComparing: life.isComparing },
-      { ready: nothing, committed: nothing },
+      {
+        ready: nothing,
+        committed: nothing,
+        stuck: () => {
+          this.#reached.stuck++;
+          this.sender.beginAnew();
+        },
+      },
     );
     if (life.bytesPerSecond > 0) this.sender.limitCopying(life.bytesPerSecond);
     this.#requests = this.#isBusy.map((_, slot) => {
@@ -378,8 +387,12 @@ export class MirrorHistory {
   readonly #reach: number;
   /** What is copied is compared first. */
   readonly #isComparing: boolean;
+  /** In some histories hardly any point comes to its end. */
+  readonly #cutChance: number;
   /** Sectors of the image in which bits have turned over. */
   readonly #turned = new Set<number>();
+  /** Logs that had begun before: with a later one anything may be copied, whatever turned. */
+  #logsBefore = 0;
   /** Blocks that the host has written since. */
   readonly #rewritten = new Set<number>();
   /** The receiver has a closed point, or is committed to one. */
@@ -390,6 +403,7 @@ export class MirrorHistory {
     this.#isVerbose = isVerbose;
     this.#reach = this.#random.chance(0.5) ? SECTORS : Math.floor(SECTORS / 2);
     this.#isComparing = this.#random.chance(0.5);
+    this.#cutChance = this.#random.chance(0.2) ? 0.3 : 0.01;
     for (let sector = 0; sector < SECTORS; sector++) this.#sourceDisk.write(sector, BEFORE + sector);
     this.#sourceDisk.harden(0, SECTORS);
     this.#logFile = new SimMemory(SECTOR_BYTES, () => {
@@ -430,6 +444,7 @@ export class MirrorHistory {
 
   /** Some sectors of the image become others, with nobody's doing. */
   #turnBits(): void {
+    this.#logsBefore = this.#logs;
     for (let count = 1 + this.#random.below(3); count > 0; count--) {
       const sector = this.#random.below(SECTORS);
       this.#note(`a bit of sector ${sector} of the image turns over`);
@@ -452,7 +467,6 @@ export class MirrorHistory {
     this.#note(`verifying${isRepairing ? ", and repairing" : ""}`);
     const source = this.#connectedSource();
     const { sender } = source;
-    const logsBegun = this.#logs;
     sender.endVerification();
     sender.verify(isRepairing);
     for (let turn = 0; sender.verification?.state !== "done"; turn++) {
@@ -469,7 +483,7 @@ export class MirrorHistory {
     const turned = new Set([...this.#turned].map((sector) => Math.floor(sector / 8)));
     for (const block of found) if (!turned.has(block)) throw new Error(`a false alarm: block ${block}`);
     for (const block of turned) {
-      const isMended = this.#rewritten.has(block) || this.#logs > logsBegun;
+      const isMended = this.#rewritten.has(block) || this.#logs > this.#logsBefore;
       if (!found.has(block) && !isMended) throw new Error(`block ${block} was not found to differ`);
     }
     this.reached.found += found.size;
@@ -514,7 +528,7 @@ export class MirrorHistory {
         this.#durable.set(durable.incarnation, durable.counter);
       }
       if (frame !== undefined) source.sender.take(frame.type, frame.payload);
-    } else if (!isLast && random.chance(0.01) && this.#wire === "connected") this.#cutWire();
+    } else if (!isLast && random.chance(this.#cutChance) && this.#wire === "connected") this.#cutWire();
     else if (!isLast && random.chance(0.02) && this.#wire === "connected") this.#verify(source);
     if (this.#turned.size === 0 && (source.sender.verification?.differentBytes ?? 0) > 0) {
       throw new Error(`a false alarm: ${JSON.stringify(source.sender.verification)}`);

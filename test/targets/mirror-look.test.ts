@@ -37,6 +37,7 @@ class Volume {
       { limits: undefined as never, depth: 1, ring, useFile: () => 0, afterBatch: () => undefined },
     );
     this.target.startLogging(() => undefined);
+    this.target.endPoint(true, true);
   }
 
   write(block: number): void {

@@ -78,7 +78,6 @@ function linked(mode: MirrorMode, policy: MirrorPolicy = "continue"): Volume {
   volume.target.startLogging(() => undefined);
   volume.target.isLinked = true;
   volume.target.acknowledged(1, 1);
-  volume.target.cut(() => undefined);
   volume.target.endPoint(true, true);
   return volume;
 }
@@ -177,7 +176,6 @@ test("without a log: going on, a write is told to be copied; else it waits for o
   waiting.writer.close();
   waiting.target.acknowledged(2, 2);
   t.deepEqual(waiting.answered(), [], "what is to be copied is missing there");
-  waiting.target.cut(() => undefined);
   waiting.target.endPoint(true, false);
   t.deepEqual(waiting.answered(), []);
   waiting.target.cut(() => undefined);
@@ -199,6 +197,7 @@ test("the log overflows while the remote is waited for: a write that is in no lo
 test("blocks that have to travel are bounded by what the receiver takes, with those of the point that was cut", (t) => {
   const volume = new Volume("async", "stop");
   volume.target.startLogging(() => undefined, 3);
+  volume.target.endPoint(true, false);
   const part = (block: number): void => volume.ask(`part of ${block}`, Operation.WRITE, block + 0.5);
   part(0);
   part(4);

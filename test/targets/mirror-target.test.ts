@@ -120,12 +120,14 @@ class Mirrored implements Layer {
   }
 
   #start(): void {
-    this.#target.startLogging(() => {
+    this.#target.startLogging((cut) => {
       this.#isReady = true;
       // What lies there now is older than all that this logging tells of it.
       this.#logged = this.#disk.current.slice();
+      this.#nextTransfer = cut.endTransfer;
+      if (cut.half.count > 0) throw new Error("a log begins with a point that has something in it");
+      this.#hasCut(cut);
     });
-    this.#nextTransfer = this.#ring.end;
   }
 
   /** A request by chance; writes may overlap. */
@@ -197,21 +199,25 @@ class Mirrored implements Layer {
     this.#isCutting = true;
     this.#target.cut((cut) => {
       this.#isCutting = false;
-      this.#follow(cut.endTransfer);
-      const runs = [...planPoint(cut.half, 0, 3)];
-      const copy = cut.isClosed ? undefined : this.#owed.take(2);
-      const copies = copy === undefined ? [] : [copy];
-      const wanted: Wanted[] = [];
-      for (const run of runs) {
-        if (run.kind !== RUN_KIND.DATA) continue;
-        wanted.push({ sector: run.block * GEOMETRY.blockSectors, sectors: runSectors(run, GEOMETRY), run });
-      }
-      for (const { first, count } of copies) {
-        const sector = first * CHUNK_SECTORS;
-        wanted.push({ sector, sectors: Math.min(sector + count * CHUNK_SECTORS, SECTORS) - sector, run: undefined });
-      }
-      this.#point = { cut, runs, copies, logged: this.#logged.slice(), wanted, data: new Map(), reading: 0 };
+      this.#hasCut(cut);
     });
+  }
+
+  #hasCut(cut: Cut): void {
+    this.#follow(cut.endTransfer);
+    const runs = [...planPoint(cut.half, 0, 3)];
+    const copy = cut.isClosed ? undefined : this.#owed.take(2);
+    const copies = copy === undefined ? [] : [copy];
+    const wanted: Wanted[] = [];
+    for (const run of runs) {
+      if (run.kind !== RUN_KIND.DATA) continue;
+      wanted.push({ sector: run.block * GEOMETRY.blockSectors, sectors: runSectors(run, GEOMETRY), run });
+    }
+    for (const { first, count } of copies) {
+      const sector = first * CHUNK_SECTORS;
+      wanted.push({ sector, sectors: Math.min(sector + count * CHUNK_SECTORS, SECTORS) - sector, run: undefined });
+    }
+    this.#point = { cut, runs, copies, logged: this.#logged.slice(), wanted, data: new Map(), reading: 0 };
   }
 
   /** Reads for the point that was cut, and ends it when all is read. */

@@ -9,12 +9,12 @@ import { ERRNO } from "../../ublk/errors.ts";
 import { RingEvent } from "../../ublk/event.ts";
 import type { Ring } from "../../ublk/ring.ts";
 import { MirrorNumbers, type MirrorMemory } from "./mirror-memory.ts";
-import { POINT_READ_BYTES, POINT_READS, type MirrorTarget } from "./mirror-target.ts";
+import { POINT_READ_BYTES, POINT_READS, type Cut, type MirrorTarget } from "./mirror-target.ts";
 import type { ChunkRun, OwedChunks } from "./owed-chunks.ts";
 
 /** What the link asks for. Each `id` is given once; what has none is not answered. */
 export type LinkOrder =
-  /** Logs anew. `isFull`: all of the volume is to be copied; `partialsMax`: see MirrorTarget.startLogging. */
+  /** Logs anew, and cuts a point before anything is logged. `isFull`: all of the volume is to be copied; `partialsMax`: see MirrorTarget.startLogging. */
   | { readonly kind: "restart"; readonly id: number; readonly isFull: boolean; readonly partialsMax: number }
   /** At most `copyChunks` chunks are to be copied with the point. `isHeld`: only while the host is held back. */
   | { readonly kind: "cut"; readonly id: number; readonly copyChunks: number; readonly isHeld: boolean }
@@ -27,7 +27,6 @@ export type LinkOrder =
   | { readonly kind: "lacks"; readonly sector: number; readonly sectors: number };
 
 export type LinkReport =
-  | { readonly kind: "ready"; readonly id: number; readonly firstTransfer: number }
   | {
       readonly kind: "cut";
       readonly id: number;
@@ -163,8 +162,8 @@ export class MirrorServer {
     this.#copies = [];
     this.#target.stopLogging();
     if (isFull) this.#owed.copyVolume();
-    this.#target.startLogging((firstTransfer) => {
-      this.#report({ kind: "ready", id, firstTransfer });
+    this.#target.startLogging((cut) => {
+      this.#hasCut(id, cut, 0);
     }, partialsMax);
   }
 
@@ -173,17 +172,21 @@ export class MirrorServer {
       this.#report({ kind: "not cut", id });
       return;
     }
-    this.#target.cut(({ half, endTransfer, isClosed }) => {
-      const copies: ChunkRun[] = [];
-      for (let left = copyChunks; left > 0;) {
-        const run = this.#owed.take(left);
-        if (run === undefined) break;
-        copies.push(run);
-        left -= run.count;
-      }
-      this.#copies = copies;
-      this.#report({ kind: "cut", id, half: half === this.#target.halves[0] ? 0 : 1, endTransfer, isClosed, copies });
+    this.#target.cut((cut) => {
+      this.#hasCut(id, cut, copyChunks);
     });
+  }
+
+  #hasCut(id: number, { half, endTransfer, isClosed }: Cut, copyChunks: number): void {
+    const copies: ChunkRun[] = [];
+    for (let left = copyChunks; left > 0;) {
+      const run = this.#owed.take(left);
+      if (run === undefined) break;
+      copies.push(run);
+      left -= run.count;
+    }
+    this.#copies = copies;
+    this.#report({ kind: "cut", id, half: half === this.#target.halves[0] ? 0 : 1, endTransfer, isClosed, copies });
   }
 
   #read(place: number, sector: number, sectors: number): void {

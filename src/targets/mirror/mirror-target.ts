@@ -369,21 +369,16 @@ export class MirrorTarget implements Target, Layer {
   }
 
   /**
-   * Logs from now on. `ready` is called when no write is under way that is in no log, so that what is read may be copied, with the
-   * first transfer of this log. Of a point, `partialsMax` blocks may have to travel at most.
+   * Logs from now on, behind a point that is cut before anything is logged: it consists of nothing. `done` is called with it when
+   * no write is under way that is in no log, so that what is read may be copied. Of a point, `partialsMax` blocks may have to travel
+   * at most.
    */
-  startLogging(ready: (firstTransfer: number) => void, partialsMax = Infinity): void {
-    const { writer } = this.#parts;
+  startLogging(done: (cut: Cut) => void, partialsMax = Infinity): void {
     this.#partialsMax = partialsMax;
-    writer.close();
-    const first = writer.open;
     this.#isFrozen = false;
     this.#building.clear();
     this.#isLogging = true;
-    this.#whenDrained = () => {
-      ready(first);
-    };
-    this.#drained();
+    this.cut(done);
     this.#release();
   }
 

@@ -2,14 +2,13 @@
  * A transfer: a batch of the host's writes, in the order in which they took place, as it travels and as it lies in the
  * receiver's log. docs/protocol.md, "Transfers".
  *
- * Invariant: the data of a transfer begin at a whole sector, and lie there in the order of its entries. So the sender knows
- * where a block will be found (`place`, in sectors of the data) before the transfer is complete, and a log that keeps the
- * transfer as it came finds it there.
+ * Invariant: the data of a transfer lie behind its entries, and in their order. So the sender knows where a block will be found
+ * (`place`, in sectors of the data) before the transfer is complete, and a log that keeps the transfer as it came finds it there.
  *
- *     0  4  incarnation of the source        12  4  number of entries       32  -  entries, 12 bytes each, zeroes
- *     4  4  number of the transfer           16  8  sequence of the first          up to a whole sector
- *     8  4  sectors of data                  24  4  number of the log        -  -  data
- *                                         28  4  zero
+ *     0  4  incarnation of the source        12  4  number of entries       32  -  entries, 12 bytes each
+ *     4  4  number of the transfer           16  8  sequence of the first    -  -  data
+ *     8  4  sectors of data                  24  4  number of the log
+ *                                            28  4  zero
  *
  *     entry:  0  6  sector of the volume      6  2  kind (1 data, 2 zeroes)   8  4  sectors
  */
@@ -51,7 +50,7 @@ export interface Transfer extends TransferTable {
 
 /** Bytes that lie before the data, for so many entries. */
 export function tableBytes(entries: number): number {
-  return Math.ceil((HEAD_BYTES + entries * ENTRY_BYTES) / SECTOR_BYTES) * SECTOR_BYTES;
+  return HEAD_BYTES + entries * ENTRY_BYTES;
 }
 
 export function dataSectorsOf(entries: readonly TransferEntry[]): number {
@@ -99,7 +98,7 @@ export function encodeEntry(
   view.setUint32(at + 8, sectors, true);
 }
 
-/** Completes a table of so many entries, which are in it already: the head, and zeroes up to the data. */
+/** Completes a table of so many entries, which are in it already. */
 export function encodeHead(
   table: Uint8Array,
   { incarnation, number, sequence, log }: Omit<TransferTable, "entries">,
@@ -114,7 +113,6 @@ export function encodeHead(
   view.setBigUint64(16, BigInt(sequence), true);
   view.setUint32(24, log, true);
   view.setUint32(28, 0, true);
-  table.fill(0, HEAD_BYTES + entries * ENTRY_BYTES);
 }
 
 /**
@@ -122,7 +120,7 @@ export function encodeHead(
  * there: whoever sent it is no sluice, or has another volume.
  */
 export function decodeTransfer(payload: Uint8Array, volumeSectors: number): Transfer {
-  if (payload.length < SECTOR_BYTES) throw unfit(`${payload.length} bytes are too few`);
+  if (payload.length < HEAD_BYTES) throw unfit(`${payload.length} bytes are too few`);
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const dataSectors = view.getUint32(8, true);
   const count = view.getUint32(12, true);
