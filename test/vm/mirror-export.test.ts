@@ -1,8 +1,10 @@
 // vm-kernel: 7.2
 /** Points of a mirrored volume as read-only devices of the receiver's host, while it is written to and points go on. */
+import { writeFile } from "node:fs/promises";
 import test from "ava";
 import { askMirror, askMirrorPoint } from "../../src/control/client.ts";
 import type { ExportedPointRow } from "../../src/control/receive-status.ts";
+import type { SnapshotList, SnapshotRow } from "../../src/control/snapshot-status.ts";
 import { configure, Daemon } from "./daemon.ts";
 import { Remote, REMOTE } from "./remote.ts";
 import { image, MIB, sh, tried, until, VerifiedLoad } from "./support.ts";
@@ -39,7 +41,8 @@ test("a point is what the source was, whatever is written, until it is taken bac
   const other = await shown(`${VOLUME}@${second.point}`);
   t.not(first.wanted, second.wanted);
   t.is((await shown(`${VOLUME}@${first.point}`)).device, device, "it is there already");
-  const load = new VerifiedLoad(daemon.path);
+  // Slower than the link, so that points are closed.
+  const load = new VerifiedLoad(daemon.path, ["--rate=512k"]);
   const before = (await askMirror(VOLUME)).points.closed;
   await until(async () => (await askMirror(VOLUME)).points.closed > before + 5);
   t.is(await hash(device), first.wanted);
@@ -86,7 +89,28 @@ test("a point is what the source was, whatever is written, until it is taken bac
   await remote.start();
   t.is(await sh("bin/sluice orphans"), "no orphans\n");
   t.is(await hash((await shown(`${VOLUME}@${third.point}`)).device), third.wanted);
-  await remote.end("SIGTERM");
-  t.is(await sh("bin/sluice orphans"), "no orphans\n");
   await daemon.end("SIGTERM");
+
+  // Written there, the volume has them among its snapshots.
+  const store = Remote.path(`${VOLUME}.store`);
+  const paths = `path = "${Remote.path(`${VOLUME}.path`)}"\n[snapshots]\nstore = "${store}"`;
+  await writeFile(Remote.path(`etc/${VOLUME}.toml`), `${paths}\n`);
+  await remote.sluice(`mirror promote ${VOLUME}`);
+  t.is(await sh("bin/sluice orphans"), "no orphans\n");
+  const list = async (): Promise<readonly SnapshotRow[]> =>
+    (JSON.parse(await remote.sluice(`snapshot list ${VOLUME} --json`)) as SnapshotList).snapshots;
+  const name = `@${third.point}`;
+  const rows = await list();
+  t.true(rows.length > 1 && rows.every(({ kind, name: each }) => kind === "mirror" && each.startsWith("@")));
+  const row = JSON.parse(await remote.sluice(`snapshot export ${VOLUME} ${name} --json`)) as SnapshotRow;
+  await remote.sluice(`snapshot create ${VOLUME} ${third.point}`);
+  t.is(await hash(row.device ?? ""), third.wanted);
+  await remote.sluice(`snapshot unexport ${VOLUME} ${name}`);
+  for (const each of rows) await remote.sluice(`snapshot delete ${VOLUME} ${each.name}`);
+  t.deepEqual(
+    (await list()).map((each) => each.name),
+    [String(third.point)],
+  );
+  await remote.sluice(`down ${VOLUME}`);
+  await remote.end("SIGTERM");
 });
