@@ -59,7 +59,7 @@ export class KeptPoints implements ReceiverImage {
   }
 
   keep(point: number, done: (result: number) => void): void {
-    const { cow, whenLost } = this.#options;
+    const { whenLost } = this.#options;
     this.#imageAt = 0;
     const found = this.#findDurable(point);
     if (found === undefined) {
@@ -68,8 +68,7 @@ export class KeptPoints implements ReceiverImage {
       });
       return;
     }
-    if (found.state === "valid") cow.spare(found.epoch);
-    else whenLost(point);
+    if (found.state !== "valid") whenLost(point);
     done(0);
   }
 

@@ -6,7 +6,6 @@ import { Snapshots } from "../../src/control/snapshots.ts";
 import type { Point, PointKind } from "../../src/targets/cow/catalog.ts";
 import { CowCounts } from "../../src/targets/cow/cow-counts.ts";
 import type { CowAnswer, CowOrder } from "../../src/targets/cow/cow-orders.ts";
-
 import type { CowView } from "../../src/targets/volume.ts";
 import type { Device } from "../../src/ublk/device.ts";
 

@@ -200,8 +200,13 @@ test("a point on its way is taken when the image is there; who waits is told whe
   t.is(ended(), "ENOSPC");
   kept.keep(5, () => undefined);
   kept.reached(6);
+  kept.keep(6, () => undefined);
+  kept.reached(7);
   t.deepEqual(cow.names, [], "nobody wants it");
   cow.result = -5;
-  const failed = heldIn(kept, 6);
+  const failed = heldIn(kept, 7);
   t.is(failed(), "ESTORE");
+  kept.keep(7, () => undefined);
+  cow.result = 0;
+  t.is(heldIn(kept, 7)(), "ENOENT", "the image may have been written to");
 });
