@@ -361,22 +361,22 @@ export class ReceivedVolume implements AsyncDisposable {
 
   /** Shows a closed point, null for the last one, as a read-only device: ReceivedExports.export. Throws EMIRROR where it is written here. */
   async export(point: number | null): Promise<ExportedPointRow> {
-    return exportedRow(await this.#exporting().export(point));
+    this.#checkFailure();
+    return exportedRow(await this.#exported().export(point));
   }
 
   /** Throws EMIRROR, ENOENT, and EBUSY while it is in use, unless forced. */
-  unexport(point: number, force: boolean): Promise<void> {
-    return this.#exporting().unexport(point, force);
+  async unexport(point: number, force: boolean): Promise<void> {
+    await this.#exported().unexport(point, force);
   }
 
-  #exporting(): ReceivedExports {
-    if (this.#note?.role === "source") {
-      const message = `Volume ${this.name} is written here: its snapshots are exported with "sluice snapshot export"`;
-      throw new UblkError("EMIRROR", message);
-    }
-    this.#checkFailure();
-    if (this.#exports === undefined) throw new UblkError("EMIRROR", `Volume ${this.name} is not open here`);
-    return this.#exports;
+  #exported(): ReceivedExports {
+    if (this.#exports !== undefined) return this.#exports;
+    const why =
+      this.#note?.role === "source"
+        ? 'is written here: its points are exported with "sluice snapshot export"'
+        : "is not open here";
+    throw new UblkError("EMIRROR", `Volume ${this.name} ${why}`);
   }
 
   async status(): Promise<ReceivedStatus> {
@@ -391,7 +391,9 @@ export class ReceivedVolume implements AsyncDisposable {
       since: attached?.since ?? null,
       received: { ...this.#received },
       ...keptRows(kept),
-      exports: (this.#exports?.all ?? []).map(exportedRow),
+      exports: (this.#exports?.all ?? []).map(({ point, device }) =>
+        exportedRow({ point: kept?.points.find((each) => each.point === point.point) ?? point, device }),
+      ),
     };
   }
 
