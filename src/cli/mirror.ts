@@ -218,8 +218,14 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
         `${mirror.overflows} overflows of the log`,
     ],
+    ...packedFacts(mirror),
     ...comparedFacts(mirror),
   ];
+}
+
+function packedFacts({ sentBytes, wireBytes }: MirrorStatus): [string, string][] {
+  const bytes = sentBytes.transfers + sentBytes.points + sentBytes.sums;
+  return wireBytes === bytes ? [] : [["", `${formatSize(wireBytes)} went over for ${formatSize(bytes)}, packed`]];
 }
 
 function comparedFacts({ compared: { copied }, verification }: MirrorStatus): [string, string][] {

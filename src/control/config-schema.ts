@@ -5,6 +5,7 @@
  * keys are described for people in docs/configuration.md, and a test holds the two together.
  */
 import * as z from "zod";
+import { COMPRESSIONS } from "../replication/compression.ts";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
 import { errnoByName } from "../ublk/errors.ts";
 import { choice, oneOf, path, powerOfTwo, seconds, size, wholeNumber, type Conflict } from "./config-values.ts";
@@ -83,6 +84,7 @@ const mirrorTable = z.strictObject(
     interval: seconds(INTERVAL_MAX_S).default(1),
     silence: seconds(SILENCE_MAX_S).default(10),
     checksum: z.boolean({ error: "wanted true or false" }).default(true),
+    compression: oneOf(COMPRESSIONS).default("none"),
     copy_limit: size(1).optional(),
     log: powerOfTwo(4 * 2 ** 20, 2 ** 30, logWanted).default(32 * 2 ** 20),
     block_size: powerOfTwo(4096, 2 ** 18, blockWanted).default(4096),

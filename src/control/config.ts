@@ -5,6 +5,7 @@
  * not exist is refused, with the nearest one that does.
  */
 import { readFile } from "node:fs/promises";
+import type { Compression } from "../replication/compression.ts";
 import type { Address } from "../replication/transport.ts";
 import type { MirrorMode, MirrorPolicy } from "../targets/mirror/modes.ts";
 import type { BackingSpec, FilterSpec, MirrorSpec, RecordSpec, SnapshotSpec, VolumeSpec } from "../targets/volume.ts";
@@ -46,6 +47,7 @@ export interface MirrorConfig {
   readonly silenceMs: number;
   /** What is to be copied is compared first. */
   readonly isComparing: boolean;
+  readonly compression: Compression;
   /** Of what is copied to a receiver that was away; null for no limit. */
   readonly copyBytesPerSecond: number | null;
 }
@@ -119,6 +121,7 @@ function mirrorOf({ mirror }: ConfigTable): MirrorConfig | null {
     intervalMs: interval * 1000,
     silenceMs: silence * 1000,
     isComparing: checksum,
+    compression: mirror.compression,
     copyBytesPerSecond: mirror.copy_limit ?? null,
   };
 }

@@ -136,6 +136,7 @@ function mirrorMetrics(mirror: MirrorStatus, registers: Registry[]): void {
   counter("sluice_mirror_points_closed_total", "Consistency points committed that show a moment", mirror.points.closed);
   counter("sluice_mirror_points_open_total", "Consistency points committed while copying", mirror.points.open);
   counter("sluice_mirror_sums_bytes_total", "Bytes sent as checksums", mirror.sentBytes.sums);
+  counter("sluice_mirror_wire_bytes_total", "Bytes that went over for all of these, packed or not", mirror.wireBytes);
   const { copied, verified } = mirror.compared;
   counter("sluice_mirror_compared_bytes_total", "Bytes to be copied that were compared first", copied.comparedBytes);
   counter("sluice_mirror_equal_bytes_total", "Of these, bytes that were equal, and not sent", copied.equalBytes);

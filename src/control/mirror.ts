@@ -45,6 +45,7 @@ const UNKNOWN: LinkStatus = {
   lastClosed: null,
   connections: 0,
   sentBytes: { transfers: 0, points: 0, sums: 0 },
+  wireBytes: 0,
   points: { closed: 0, open: 0 },
   compared: { copied: { comparedBytes: 0, equalBytes: 0 }, verified: { comparedBytes: 0, differentBytes: 0 } },
   verification: null,
@@ -94,7 +95,8 @@ export class Mirror {
 
   /** Begins to connect. The volume has begun a life of its log (SourceStateFile.begin). */
   async start(): Promise<void> {
-    const { to: address, silenceMs, intervalMs, isComparing, transport, receiver } = this.#config;
+    const { to: address, silenceMs, intervalMs, isComparing, compression, transport, receiver } = this.#config;
+    const link = { address, silenceMs, intervalMs, isComparing, compression };
     const toVolume = new MessageChannel();
     const attachment: LinkAttachment = { kind: "link", port: toVolume.port1 };
     await this.#device.order(attachment, [toVolume.port1]);
@@ -102,7 +104,7 @@ export class Mirror {
       memory: this.#memory,
       port: toVolume.port2,
       statePath: mirrorStatePath(this.#name),
-      options: { volume: this.#name, mark: volumeMark(this.#name), address, silenceMs, intervalMs, isComparing },
+      options: { volume: this.#name, mark: volumeMark(this.#name), ...link },
       transport,
       receiver,
       isPaused: this.#isPaused,

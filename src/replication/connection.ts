@@ -12,6 +12,7 @@
 import type { Duplex } from "node:stream";
 import { crc32 } from "node:zlib";
 import { messageOf, UblkError } from "../ublk/errors.ts";
+import { compressed } from "./compression.ts";
 import { encodeHeader, FRAME, HEADER_BYTES, PAYLOAD_MAX, type FrameType } from "./frame.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { HANDSHAKE_PAYLOAD_MAX, reasonOf } from "./handshake.ts";
@@ -86,7 +87,7 @@ export class Connection {
       if (!this.#isOver()) this.#events.onBatch?.();
     } catch (error) {
       if (this.#isOver()) return;
-      this.#say(FRAME.BYE, encodeReason(reasonOf(error)));
+      this.#sayBye(reasonOf(error));
       this.#end(error instanceof Error ? error : new Error(String(error)), "after what was sent");
     }
   }
@@ -127,15 +128,23 @@ export class Connection {
 
   /** Sends a frame whose payload lies in pieces. */
   readonly send = (type: FrameType, ...pieces: readonly Uint8Array[]): void => {
-    if (this.#hasEnded) return;
-    this.#say(type, ...pieces);
+    if (!this.#hasEnded) this.#say(type, pieces, bytesOf(pieces), 0);
   };
 
-  #say(type: FrameType, ...pieces: readonly Uint8Array[]): void {
+  /** The same, packed where that pays. Gives the bytes of the payload that go over; 0 when the connection has ended. */
+  sendPacked(type: FrameType, ...pieces: readonly Uint8Array[]): number {
+    if (this.#hasEnded) return 0;
+    const bytes = bytesOf(pieces);
+    const packed = compressed(pieces, bytes);
+    if (packed === undefined) this.#say(type, pieces, bytes, 0);
+    else this.#say(type, [packed], packed.length, bytes);
+    return packed?.length ?? bytes;
+  }
+
+  #say(type: FrameType, pieces: readonly Uint8Array[], length: number, unpacked: number): void {
     const header = new Uint8Array(HEADER_BYTES);
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const checksum = pieces.reduce((sum, piece) => crc32(piece, sum), 0);
-    encodeHeader(header, { type, sequence: this.#sequence, length, checksum });
+    encodeHeader(header, { type, sequence: this.#sequence, length, checksum, unpacked });
     this.#sequence++;
     this.#hasSaid = true;
     this.#stream.cork();
@@ -144,6 +153,11 @@ export class Connection {
     process.nextTick(() => {
       this.#stream.uncork();
     });
+  }
+
+  #sayBye(reason: Reason): void {
+    const payload = encodeReason(reason);
+    this.#say(FRAME.BYE, [payload], payload.length, 0);
   }
 
   #watch(): void {
@@ -171,7 +185,7 @@ export class Connection {
   /** Ends it with a reason, which the other side is told. */
   closeFor(reason: Reason): void {
     if (this.#hasEnded) return;
-    this.#say(FRAME.BYE, encodeReason(reason));
+    this.#sayBye(reason);
     this.#end(undefined, "after what was sent");
   }
 
@@ -195,6 +209,10 @@ export class Connection {
     });
     this.#events.onEnd(error);
   }
+}
+
+function bytesOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
 }
 
 /** The code of a BYE that ends a connection because there is nothing more to be said. */

@@ -4,11 +4,12 @@
  * Invariant: a frame is given only when all of it has been checked, and it is the next one of its direction. After the first
  * fault nothing is given any more: there is no way to find the next frame again, and none to trust it.
  *
- * What lies whole in a piece is given from there. What does not is put together once, in memory of its own: so a payload is
+ * What is packed is unpacked when it was checked. What lies whole in a piece is given from there. What does not is put together once, in memory of its own: so a payload is
  * never copied more than once, and belongs to whoever gets it as long as the pieces do.
  */
 import { crc32 } from "node:zlib";
 import { messageOf, UblkError } from "../ublk/errors.ts";
+import { decompressed } from "./compression.ts";
 import {
   checkMagic,
   decodeHeader,
@@ -95,8 +96,9 @@ export class FrameReader {
     if (header.sequence !== this.#sequence) {
       throw this.#fault(`it is frame ${header.sequence}: frames are missing, doubled or out of order`);
     }
-    if (header.length > this.#budgetBytes) {
-      throw this.#fault(`it has ${header.length} bytes of payload, wanted at most ${this.#budgetBytes} here`);
+    const most = Math.max(header.length, header.unpacked);
+    if (most > this.#budgetBytes) {
+      throw this.#fault(`it has ${most} bytes of payload, wanted at most ${this.#budgetBytes} here`);
     }
     if (header.length === 0) this.#give(header, bytes.subarray(at, at));
     else this.#header = header;
@@ -124,13 +126,14 @@ export class FrameReader {
     return at + part.length;
   }
 
-  #give({ type, checksum }: FrameHeader, payload: Uint8Array): void {
+  #give({ type, checksum, unpacked }: FrameHeader, payload: Uint8Array): void {
     if (crc32(payload) !== checksum) throw this.#fault("its payload is damaged");
+    const whole = unpacked === 0 ? payload : this.#check(() => decompressed(payload, unpacked));
     this.#header = undefined;
     this.#payload = undefined;
     this.#payloadFilled = 0;
     this.#sequence++;
-    this.#onFrame(type, payload);
+    this.#onFrame(type, whole);
   }
 
   #fault(what: string, cause?: unknown): UblkError {

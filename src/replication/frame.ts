@@ -2,7 +2,7 @@
  * The frames that source and receiver of a mirror send each other: a header of fixed size, and a payload behind it.
  *
  *     0  4  "SLNK"                      16  8  sequence: 0, 1, 2 and so on, of each direction its own
- *     4  2  version of this layout      24  4  zero
+ *     4  2  version of this layout      24  4  bytes of the payload when it is unpacked; zero: it is not packed
  *     6  2  type, one of FRAME          28  4  CRC-32C of bytes 0 to 27
  *     8  4  bytes of the payload        32  -  the payload
  *    12  4  CRC-32 of the payload
@@ -52,7 +52,7 @@ const AT = {
   length: 8,
   checksum: 12,
   sequence: 16,
-  zero: 24,
+  unpacked: 24,
   headerChecksum: 28,
 } as const;
 /** How a record of TLS begins: one of four types, and 3 as the first part of its version. */
@@ -65,13 +65,16 @@ export interface FrameHeader {
   /** Bytes of the payload, and their CRC-32. */
   readonly length: number;
   readonly checksum: number;
+  /** It is packed with zstd, and has so many bytes when it is unpacked; 0 where it is as it is. */
+  readonly unpacked: number;
 }
 
 /**
  * Writes a header to the first 32 bytes of `into`: for a payload that lies elsewhere, and is sent behind it from there. Throws
  * ESIZE for a payload that is too long.
  */
-export function encodeHeader(into: Uint8Array, { type, sequence, length, checksum }: FrameHeader): void {
+export function encodeHeader(into: Uint8Array, header: FrameHeader): void {
+  const { type, sequence, length, checksum, unpacked } = header;
   if (length > PAYLOAD_MAX) {
     throw new UblkError("ESIZE", `A frame has room for ${PAYLOAD_MAX} bytes of payload, not ${length}`);
   }
@@ -82,14 +85,14 @@ export function encodeHeader(into: Uint8Array, { type, sequence, length, checksu
   view.setUint32(AT.length, length, true);
   view.setUint32(AT.checksum, checksum, true);
   setSafeNumber(view, AT.sequence, sequence);
-  view.setUint32(AT.zero, 0, true);
+  view.setUint32(AT.unpacked, unpacked, true);
   view.setUint32(AT.headerChecksum, crc32c(into, 0, AT.headerChecksum), true);
 }
 
 /** Makes all of `into` a frame: the payload lies in it already, behind the header's place. Throws ESIZE where it is too long. */
 export function sealFrame(into: Uint8Array, type: FrameType, sequence: number): void {
   const payload = into.subarray(HEADER_BYTES);
-  encodeHeader(into, { type, sequence, length: payload.length, checksum: crc32(payload) });
+  encodeHeader(into, { type, sequence, length: payload.length, checksum: crc32(payload), unpacked: 0 });
 }
 
 /** Throws EPROTOCOL where the four bytes of `bytes` from `at` on are not how a frame begins. */
@@ -124,7 +127,12 @@ export function decodeHeader(bytes: Uint8Array, at: number): FrameHeader {
   if (length > PAYLOAD_MAX) {
     throw new UblkError("EPROTOCOL", `it has ${length} bytes of payload, wanted at most ${PAYLOAD_MAX}`);
   }
-  return { type, sequence: getSafeNumber(view, AT.sequence), length, checksum: view.getUint32(AT.checksum, true) };
+  const unpacked = view.getUint32(AT.unpacked, true);
+  if (unpacked > PAYLOAD_MAX) {
+    throw new UblkError("EPROTOCOL", `it has ${unpacked} bytes when it is unpacked, wanted at most ${PAYLOAD_MAX}`);
+  }
+  const checksum = view.getUint32(AT.checksum, true);
+  return { type, sequence: getSafeNumber(view, AT.sequence), length, checksum, unpacked };
 }
 
 function isFrameType(type: number): type is FrameType {

@@ -11,6 +11,7 @@ import { MirrorNumbers, type MirrorMemory } from "../targets/mirror/mirror-memor
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { TransferReader } from "../targets/mirror/transfer-ring.ts";
 import { errnoName, errnoText, messageOf, UblkError } from "../ublk/errors.ts";
+import type { Compression } from "./compression.ts";
 import { Connection } from "./connection.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import { inStep, met, offered, wentAlone } from "./generations.ts";
@@ -34,6 +35,8 @@ export interface LinkOptions {
   readonly intervalMs: number;
   /** What is to be copied is compared first, and sent only where the receiver has it otherwise. */
   readonly isComparing: boolean;
+  /** How what is sent travels. */
+  readonly compression: Compression;
 }
 
 export const LINK_STATES = ["paused", "connecting", "copying", "in step"] as const;
@@ -52,6 +55,8 @@ export interface LinkStatus {
   readonly connections: number;
   /** Payload bytes. */
   readonly sentBytes: { readonly transfers: number; readonly points: number; readonly sums: number };
+  /** What went over for that: less, where it was packed. */
+  readonly wireBytes: number;
   readonly points: { readonly closed: number; readonly open: number };
   readonly compared: CompareCounts;
   /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
@@ -96,6 +101,7 @@ export class MirrorLink {
   #lastClosed: CommittedPoint | null = null;
   #savedPointMs = 0;
   readonly #sentBytes = { transfers: 0, points: 0, sums: 0 };
+  #wireBytes = 0;
   readonly #points = { closed: 0, open: 0 };
   /** Who waits for a point, and for which. */
   #waiting: { readonly point: number; readonly answer: PromiseWithResolvers<CommittedPoint> }[] = [];
@@ -147,6 +153,7 @@ export class MirrorLink {
       lastClosed: this.#lastClosed,
       connections: this.#connections,
       sentBytes: { ...this.#sentBytes },
+      wireBytes: this.#wireBytes,
       points: { ...this.#points },
       compared: this.#sender.compareCounts,
       verification: this.#sender.verification ?? null,
@@ -270,8 +277,13 @@ export class MirrorLink {
     this.#isConnected = true;
     this.#sender.connect(welcome, (type, ...pieces) => {
       const what = type === FRAME.TRANSFER ? "transfers" : type === FRAME.SUMS ? "sums" : "points";
-      this.#sentBytes[what] += pieces.reduce((sum, { length }) => sum + length, 0);
-      connection.send(type, ...pieces);
+      const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
+      this.#sentBytes[what] += bytes;
+      if (this.#options.compression === "zstd") this.#wireBytes += connection.sendPacked(type, ...pieces);
+      else {
+        this.#wireBytes += bytes;
+        connection.send(type, ...pieces);
+      }
     });
     for (const { type, payload } of early) this.#take(type, payload);
     this.#show(null);

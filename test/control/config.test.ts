@@ -124,10 +124,10 @@ test("a mirror has a receiver, and what it does without one", (t) => {
       mode: "async",
       policy: "continue",
     },
-    ...{ intervalMs: 1000, silenceMs: 10_000, isComparing: true, copyBytesPerSecond: null },
+    ...{ intervalMs: 1000, silenceMs: 10_000, isComparing: true, compression: "none", copyBytesPerSecond: null },
   });
   const rest =
-    'mode = "sync"\nwhen_down = "stop"\ninterval = 0.25\nsilence = 3\nchecksum = false\nlog = "64MiB"\ncopy_limit = "50MiB"\nblock_size = "64KiB"';
+    'mode = "sync"\nwhen_down = "stop"\ninterval = 0.25\nsilence = 3\nchecksum = false\ncompression = "zstd"\nlog = "64MiB"\ncopy_limit = "50MiB"\nblock_size = "64KiB"';
   const other = parseConfig(`${text}to = "[fe80::1%eth0]:99"\n${rest}`, "data", FILE);
   t.deepEqual(other.volume.mirror, { logBytes: 64 * 2 ** 20, blockBytes: 65_536 });
   t.deepEqual(other.mirror, {
@@ -138,7 +138,7 @@ test("a mirror has a receiver, and what it does without one", (t) => {
       mode: "sync",
       policy: "stop",
     },
-    ...{ intervalMs: 250, silenceMs: 3000, isComparing: false, copyBytesPerSecond: 50 * 2 ** 20 },
+    ...{ intervalMs: 250, silenceMs: 3000, isComparing: false, compression: "zstd", copyBytesPerSecond: 50 * 2 ** 20 },
   });
 });
 

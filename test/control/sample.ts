@@ -57,6 +57,7 @@ export const sampleMirror: MirrorStatus = {
   verification: null,
   connections: 2,
   sentBytes: { transfers: 2 ** 24, points: 2 ** 14, sums: 2 ** 16 },
+  wireBytes: 2 ** 23,
   points: { closed: 10, open: 2 },
   to: "backup.example:7450",
   transport: "clear",

@@ -284,3 +284,20 @@ test("what speaks TLS to one that does not is known by its first bytes", async (
   raw.write(Buffer.from("15030300020246", "hex"));
   t.regex((await side.ended)?.message ?? "", /the other side speaks TLS, and this one transport = "clear"/);
 });
+
+test("a frame that was packed arrives as it was, and tells what went over", async (t) => {
+  const [left, right] = pair(t);
+  right.connection.acceptLargeFrames();
+  const come = new Promise<Uint8Array>((resolve) => {
+    right.onFrame = (_type, payload) => {
+      resolve(payload.slice());
+    };
+  });
+  const table = text("a table");
+  const data = new Uint8Array(100_000).fill(7);
+  const over = left.connection.sendPacked(FRAME.TRANSFER, table, data);
+  t.true(over < 1000);
+  t.deepEqual(await come, new Uint8Array(Buffer.concat([table, data])));
+  left.connection.close();
+  t.is(left.connection.sendPacked(FRAME.TRANSFER, data), 0, "it has ended");
+});

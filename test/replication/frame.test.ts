@@ -1,8 +1,10 @@
 /** Frames on the wire, byte by byte, and found again in a stream that comes in pieces, is damaged, or is cut. */
-import { crc32 } from "node:zlib";
+import { randomBytes } from "node:crypto";
+import { crc32, zstdCompressSync } from "node:zlib";
 import test from "ava";
 import fc from "fast-check";
 import { crc32c } from "../../src/nvram/crc32c.ts";
+import { compressed } from "../../src/replication/compression.ts";
 import {
   decodeHeader,
   encodeHeader,
@@ -42,7 +44,7 @@ function streamOf(list: readonly Frame[]): Buffer {
 /** A header with a whole checksum, and `change` in it. */
 function headerWith(change: (view: DataView) => void): Uint8Array {
   const header = new Uint8Array(HEADER_BYTES);
-  encodeHeader(header, { type: FRAME.PING, sequence: 0, length: 0, checksum: 0 });
+  encodeHeader(header, { type: FRAME.PING, sequence: 0, length: 0, checksum: 0, unpacked: 0 });
   const view = new DataView(header.buffer);
   change(view);
   view.setUint32(28, crc32c(header, 0, 28), true);
@@ -76,7 +78,7 @@ test("a frame has exactly these bytes, whether its payload lies behind the heade
   const frame = encoded({ type: FRAME.PING, payload }, 2 ** 32 + 2);
   t.is(Buffer.from(frame).toString("hex"), PINNED);
   const header = new Uint8Array(HEADER_BYTES).fill(0xff);
-  const said = { type: FRAME.PING, sequence: 2 ** 32 + 2, length: 5, checksum: crc32(payload) };
+  const said = { type: FRAME.PING, sequence: 2 ** 32 + 2, length: 5, checksum: crc32(payload), unpacked: 0 };
   encodeHeader(header, said);
   t.deepEqual(header, frame.slice(0, HEADER_BYTES));
   t.deepEqual(decodeHeader(Buffer.concat([new Uint8Array(3), header]), 3), said);
@@ -204,7 +206,7 @@ test("a header that is whole and says what cannot be is refused", (t) => {
     { message: /version 7, wanted 1/ },
   );
   const into = new Uint8Array(HEADER_BYTES);
-  const header = { type: FRAME.TRANSFER, sequence: 0, length: PAYLOAD_MAX + 1, checksum: 0 };
+  const header = { type: FRAME.TRANSFER, sequence: 0, length: PAYLOAD_MAX + 1, checksum: 0, unpacked: 0 };
   t.throws(() => encodeHeader(into, header), { code: "ESIZE" });
   t.throws(() => encodeHeader(into, { ...header, length: 0, sequence: 2 ** 53 }), { code: "ERANGE" });
 });
@@ -216,6 +218,50 @@ test("the longest payload passes, and none that is longer than the budget is hel
   t.is(readIn([frame], 101).code, undefined);
   const reader = new FrameReader(() => t.fail(), 100);
   t.throws(() => reader.take(frame.subarray(0, HEADER_BYTES)), { code: "EPROTOCOL", message: /frame 0: .*101.*100/ });
+});
+
+/** A frame that says of its packed payload that it has so many bytes. */
+function packedFrame(packed: Uint8Array, unpacked: number): Uint8Array {
+  const header = new Uint8Array(HEADER_BYTES);
+  const { length } = packed;
+  encodeHeader(header, { type: FRAME.TRANSFER, sequence: 0, length, checksum: crc32(packed), unpacked });
+  return Buffer.concat([header, packed]);
+}
+
+test("what is packed is given unpacked, whole or in pieces, and is exactly what was told", (t) => {
+  const payload = new Uint8Array(100_000).map((_, index) => index >>> 6);
+  const packed = compressed([payload.subarray(0, 7), payload.subarray(7)], payload.length) as Uint8Array;
+  t.true(packed.length < payload.length / 4);
+  const frame = packedFrame(packed, payload.length);
+  for (const pieces of [[frame], [frame.subarray(0, 40), frame.subarray(40)]]) {
+    t.deepEqual(readIn(pieces).found, [{ type: FRAME.TRANSFER, payload }]);
+  }
+  for (const told of [payload.length - 1, payload.length + 1, 1, PAYLOAD_MAX]) {
+    t.is(readIn([packedFrame(packed, told)]).code, "EPROTOCOL", `it says ${told}`);
+  }
+  t.is(readIn([packedFrame(packed.subarray(1), payload.length)]).code, "EPROTOCOL");
+  t.is(readIn([packedFrame(new Uint8Array(0), 10)]).code, "EPROTOCOL");
+  const budget = new FrameReader(() => t.fail(), 5000);
+  t.throws(() => budget.take(frame.subarray(0, HEADER_BYTES)), { code: "EPROTOCOL", message: /100000 bytes.*5000/ });
+  t.throws(() => decodeHeader(packedFrame(packed, PAYLOAD_MAX + 1), 0), { code: "EPROTOCOL", message: /4194305/ });
+});
+
+test("what unpacks to more than was told takes no memory for it, nor does a window that is larger than any payload", (t) => {
+  const bomb = zstdCompressSync(new Uint8Array(2 ** 26));
+  t.true(bomb.length < 2 ** 14);
+  t.is(readIn([packedFrame(bomb, PAYLOAD_MAX)]).code, "EPROTOCOL");
+  // RFC 8878: magic, no size, a window of 2 to the power of this and 10, and one raw block of 16 bytes.
+  const windowed = (exponent: number): Uint8Array =>
+    new Uint8Array([0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, (16 << 3) | 1, 0, 0, ...new Uint8Array(16)]);
+  t.is(readIn([packedFrame(windowed(12), 16)]).found[0]?.payload.length, 16);
+  t.is(readIn([packedFrame(windowed(13), 16)]).code, "EPROTOCOL");
+});
+
+test("what does not become smaller is sent as it is", (t) => {
+  const noise = randomBytes(65_536);
+  t.is(compressed([noise], noise.length), undefined);
+  t.is(compressed([new Uint8Array(511)], 511), undefined, "it is not worth it");
+  t.not(compressed([new Uint8Array(512)], 512), undefined);
 });
 
 test("a budget may grow with a frame, for those behind it in the same piece", (t) => {

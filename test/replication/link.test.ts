@@ -124,7 +124,7 @@ class Bed {
       listen: () => Promise.reject(new Error("nobody listens")),
     };
     const options = { volume: "data", mark: 7n, address: { host: "there", port: 1 }, transport };
-    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: true };
+    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: true, compression: "none" } as const;
     const volume = new SharedVolume(memory, port2);
     this.link = new MirrorLink({ ...options, ...times }, memory, volume, state);
     this.link.whenChanged = () => {

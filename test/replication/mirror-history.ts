@@ -788,8 +788,8 @@ export class MirrorHistory {
 
   /** Nobody dies, and the host writes no more: the remote becomes what the source is. */
   #settle(): void {
-    // Of the points that begin from now on, the second one has been cut since.
-    for (let turn = 0, begun = Infinity; this.#reachedPoint < begun + 2; turn++) {
+    // Of the points that begin from now on, the second one has been cut since. Those of the source have every second number.
+    for (let turn = 0, begun = Infinity; this.#reachedPoint < begun + 4; turn++) {
       if (turn > 60_000) throw new Error("it does not come to an end");
       this.#turn(true);
       if (begun === Infinity && this.#source?.isIdle === true && this.#wire === "connected") begun = this.#begunPoint;

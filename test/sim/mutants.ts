@@ -108,13 +108,6 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "mirror",
-    name: "a log begins with a point that has its first writes in it",
-    file: "src/targets/mirror/mirror-target.ts",
-    from: "    this.cut(done);\n    this.#release();",
-    to: "    this.#release();\n    this.cut(done);",
-  },
-  {
-    world: "mirror",
     name: "a write goes on while the host is held back",
     file: "src/targets/mirror/mirror-target.ts",
     from: "    if (this.#isHeldBack) return false;\n",

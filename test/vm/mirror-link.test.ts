@@ -33,7 +33,7 @@ test.before("the network", async () => {
 
 test("what is answered in the mode sync is at the remote, whatever the link does, and the host goes on when it is gone", async (t) => {
   const path = await image(VOLUME, SIZE);
-  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 5\ninterval = 0.2\nmode = "sync"`;
+  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 5\ninterval = 0.2\nmode = "sync"\ncompression = "zstd"`;
   await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/far.nvram"\nlimit = "16MiB"\n${mirror}`);
   await sh(`bin/sluice nvram create ${VOLUME}`);
   const remote = await Remote.make(VOLUME, "clear", { size: "8MiB", store: "64MiB", log: "64MiB" });
@@ -57,6 +57,15 @@ test("what is answered in the mode sync is at the remote, whatever the link does
   await link(FAULTS);
   await until(isInStep);
   t.true((await load.stop()) > 0);
+
+  const sent = async (): Promise<number[]> => {
+    const { sentBytes, wireBytes } = await askMirror(VOLUME);
+    return [sentBytes.transfers, wireBytes];
+  };
+  const [bytes = 0, wire = 0] = await sent();
+  await sh(`yes "the same again" | dd of=${daemon.path} bs=64k count=64 iflag=fullblock oflag=direct status=none`);
+  const [moreBytes = 0, moreWire = 0] = await sent();
+  t.true(moreBytes - bytes >= 4 * MIB && moreWire - wire < MIB, "what can be packed is");
 
   await askMirrorChange(VOLUME, "mode", { mode: "async" });
   const { point, isClosed } = await askMirrorPoint(VOLUME);
