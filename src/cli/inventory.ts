@@ -1,7 +1,7 @@
 /** `sluice list`: configured volumes, running volumes, and the ublk devices of this machine, put together. */
 import { askStatus } from "../control/client.ts";
 import { configuredVolumes, startedVolumes } from "../control/config-name.ts";
-import { isViewOf, volumeMark } from "../control/identity.ts";
+import { isReceivedView, isViewOf, volumeMark } from "../control/identity.ts";
 import { ControlPlane } from "../ublk/control.ts";
 import { isServed, listDevices } from "../ublk/devices.ts";
 import { codeOf } from "../ublk/errors.ts";
@@ -10,7 +10,13 @@ export interface InventoryRow {
   /** Name of the volume; null for a device that is none of sluice's, or whose configuration is gone. */
   readonly volume: string | null;
   readonly state:
-    "running" | "stopped" | "waiting for its daemon" | "orphan" | "of another server" | "shows a snapshot";
+    | "running"
+    | "stopped"
+    | "waiting for its daemon"
+    | "orphan"
+    | "of another server"
+    | "shows a snapshot"
+    | "shows a received point";
   readonly device: number | null;
   readonly sizeBytes: number | null;
   readonly pid: number | null;
@@ -48,7 +54,7 @@ export async function takeInventory(): Promise<InventoryRow[]> {
     }
     rows.push({
       volume: null,
-      state: served ? "of another server" : "orphan",
+      state: !served ? "orphan" : isReceivedView(device.mark) ? "shows a received point" : "of another server",
       device: device.id,
       sizeBytes: null,
       pid: served ? device.pid : null,

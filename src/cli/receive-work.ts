@@ -2,14 +2,15 @@
 import { ConfigError } from "../control/config-name.ts";
 import { log } from "../control/log.ts";
 import { formatAddress } from "../control/receive-address.ts";
-import { askReceiveStatus } from "../control/receive-client.ts";
+import { askReceivedExport, askReceivedUnexport, askReceiveStatus } from "../control/receive-client.ts";
 import { readReceiveConfig, specOf } from "../control/receive-config.ts";
 import { initReceived } from "../control/receive-files.ts";
 import type { ReceivedPointRow, ReceivedStatus, ReceiveStatus, Usage } from "../control/receive-status.ts";
 import { runReceive } from "../control/receive.ts";
 import { formatSize } from "../control/sizes.ts";
-import { codeOf, messageOf } from "../ublk/errors.ts";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { EXIT, print, table } from "./output.ts";
+import { volumeName } from "./page.ts";
 
 const LOG_BYTES = 256 * 2 ** 20;
 
@@ -58,6 +59,30 @@ export async function showStatus(json: boolean): Promise<void> {
   print(json, status, () => describeReceiver(status));
 }
 
+/** `what`: VOLUME@POINT, or VOLUME for its last closed point. Throws EUSAGE, and what the receiver answers. */
+export async function exportPoint(what: string, json: boolean): Promise<void> {
+  const { volume, point } = pointOf(what);
+  const row = await askReceivedExport(volume, point);
+  print(json, row, () => row.device);
+}
+
+/** Throws EUSAGE, and what the receiver answers. */
+export async function unexportPoint(what: string, force: boolean, json: boolean): Promise<void> {
+  const { volume, point } = pointOf(what);
+  if (point === null) throw new UblkError("EUSAGE", `say which point: ${volume}@POINT, as in "sluice receive status"`);
+  await askReceivedUnexport(volume, point, force);
+  print(json, { unexported: point }, () => `point ${point} of ${volume} is not exported any more`);
+}
+
+function pointOf(what: string): { readonly volume: string; readonly point: number | null } {
+  const [name = "", number, ...rest] = what.split("@");
+  const volume = volumeName(name);
+  if (number === undefined) return { volume, point: null };
+  const point = /^[1-9][0-9]*$/.test(number) && rest.length === 0 ? Number(number) : NaN;
+  if (Number.isSafeInteger(point)) return { volume, point };
+  throw new UblkError("EUSAGE", `wanted VOLUME or VOLUME@POINT, such as data@42, found "${what}"`);
+}
+
 export function describeReceiver(status: ReceiveStatus): string {
   const facts = table([
     ["receiver", `pid ${status.pid}, sluice ${status.version}, since ${status.since}`],
@@ -79,6 +104,7 @@ function factsOf(volume: ReceivedStatus): [string, string][] {
     ["shows", volume.lastClosed === null ? "nothing yet: no closed point has come" : pointText(volume.lastClosed)],
     ["last point", volume.lastPoint ? String(volume.lastPoint) : "none"],
     ["kept", volume.points.length === 0 ? "no older points" : volume.points.map(pointText).join("; ")],
+    ...volume.exports.map((each): [string, string] => ["exported", `${pointText(each)}: ${each.device}`]),
     [
       "received",
       `${transfers} transfers, ${formatSize(transferBytes)}; ${formatSize(itemBytes)} of points, since the start`,

@@ -2,6 +2,10 @@
 import type { Argv } from "yargs";
 import { page, sizeArgument, withName, type Act } from "./page.ts";
 
+function withWhat<T>(command: Argv<T>, describe: string): Argv<T & { what: string }> {
+  return command.positional("what", { type: "string", demandOption: true, describe });
+}
+
 /** The commands below `sluice receive`. */
 export function receiveCommands(command: Argv, json: boolean, act: Act): Argv {
   return command
@@ -77,6 +81,39 @@ export function receiveCommands(command: Argv, json: boolean, act: Act): Argv {
       act(async () => {
         const { showStatus } = await import("./receive-work.ts");
         await showStatus(json);
+      }),
+    )
+    .command(
+      "export <what>",
+      "show a point as a read-only block device, while mirroring goes on",
+      (show) =>
+        page(
+          withWhat(show, "VOLUME or VOLUME@POINT: see sluice receive status"),
+          "receive export VOLUME[@POINT]",
+          [
+            "Makes a read-only /dev/ublkbN that shows the volume as it was at a closed point: at the last one, or",
+            "at one that is kept. It stays that, whatever comes from the source, until it is taken back or the",
+            "receiver ends. The point is not dropped meanwhile; where the store is full it is given up, and reads",
+            "of it fail. Some file systems must be told that they cannot replay their journal there.",
+          ],
+          ["mount -o ro,noload $($0 receive export data) /mnt", "the last point, ext4"],
+          ["mount -o ro,norecovery,nouuid $($0 receive export data@42) /mnt", "an older one, xfs"],
+        ),
+      act(async ({ what }) => {
+        const { exportPoint } = await import("./receive-work.ts");
+        await exportPoint(what, json);
+      }),
+    )
+    .command(
+      "unexport <what>",
+      "take the device of a point away",
+      (hide) =>
+        page(withWhat(hide, "VOLUME@POINT"), "receive unexport VOLUME@POINT [--force]", [
+          "Takes the device away that shows a point; refused while it is open or mounted.",
+        ]).option("force", { type: "boolean", default: false, describe: "even so: whoever uses it gets errors" }),
+      act(async ({ what, force }) => {
+        const { unexportPoint } = await import("./receive-work.ts");
+        await unexportPoint(what, force, json);
       }),
     )
     .command(

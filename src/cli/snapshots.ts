@@ -93,7 +93,9 @@ export function snapshotCommands(command: Argv, json: boolean, act: Act): Argv {
       "the snapshots of a volume, and the room in their store",
       (list) =>
         page(withName(list), "snapshot list NAME", [
-          "The snapshots of a running volume, oldest first, and how full their store is.",
+          "The snapshots of a running volume, oldest first, and how full their store is. Of a volume that was mirrored",
+          "to here, and promoted, the points that were kept are there as well, as @NUMBER: to be exported, rolled back to,",
+          "or deleted like snapshots.",
         ]),
       act(async ({ name }) => {
         const list = await askSnapshots(volumeName(name));
@@ -195,16 +197,19 @@ function describeTaken({ name, sizeBytes, created }: SnapshotRow): string {
 }
 
 function describeList({ store, snapshots }: SnapshotList): string {
-  const rows = snapshots.map(({ name, created, sizeBytes, state, device }) => [
+  const rows = snapshots.map(({ name, kind, created, sizeBytes, state, device }) => [
     name,
+    kind,
     created,
     formatSize(sizeBytes),
     state === "valid" ? "valid" : `INVALID (${state})`,
     device ?? "-",
   ]);
-  return [table([["SNAPSHOT", "CREATED", "SIZE", "STATE", "DEVICE"], ...rows]), "", table(storeFacts(store))].join(
-    "\n",
-  );
+  return [
+    table([["SNAPSHOT", "KIND", "CREATED", "SIZE", "STATE", "DEVICE"], ...rows]),
+    "",
+    table(storeFacts(store)),
+  ].join("\n");
 }
 
 /** Rows for `sluice status` and `sluice snapshot list`. */

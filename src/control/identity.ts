@@ -6,6 +6,7 @@ import type { DeviceInfo } from "../ublk/control.ts";
 const OWNER = 0x534cn;
 const NAME_BITS = 48n;
 const VIEW_OWNER = 0x5356n;
+const RECEIVED_VIEW_OWNER = 0x5352n;
 const EPOCH_BITS = 16n;
 
 export function volumeMark(name: string): bigint {
@@ -21,6 +22,16 @@ export function viewMark(name: string, epoch: number): bigint {
 /** Whether a device shows a snapshot of this volume. */
 export function isViewOf(name: string, mark: bigint): boolean {
   return mark >> EPOCH_BITS === viewMark(name, 0) >> EPOCH_BITS;
+}
+
+/** The mark of the device that shows a point of a volume that is mirrored to here: "SR", and as above the number of the point. */
+export function receivedViewMark(name: string, point: number): bigint {
+  const low = ((volumeMark(name) & 0xffff_ffffn) << EPOCH_BITS) | BigInt(point % 0x1_0000);
+  return (RECEIVED_VIEW_OWNER << NAME_BITS) | low;
+}
+
+export function isReceivedView(mark: bigint): boolean {
+  return mark >> NAME_BITS === RECEIVED_VIEW_OWNER;
 }
 
 export function isOurs(device: DeviceInfo): boolean {

@@ -2,7 +2,7 @@
 import { codeOf, UblkError } from "../ublk/errors.ts";
 import { ask } from "./client.ts";
 import { RECEIVER } from "./config-name.ts";
-import type { Promoted, ReceiveStatus } from "./receive-status.ts";
+import type { ExportedPointRow, Promoted, ReceiveStatus } from "./receive-status.ts";
 
 export async function askReceiveStatus(): Promise<ReceiveStatus> {
   return JSON.parse(await askReceiver("GET", "/v1/status")) as ReceiveStatus;
@@ -16,6 +16,15 @@ export async function askPromote(volume: string, force: boolean): Promise<Promot
 /** The volume was demoted: it is kept here for a source from now on. */
 export async function askFollow(volume: string): Promise<void> {
   await askReceiver("POST", "/v1/follow", { volume });
+}
+
+/** A closed point, null for the last one, as a read-only device. */
+export async function askReceivedExport(volume: string, point: number | null): Promise<ExportedPointRow> {
+  return JSON.parse(await askReceiver("POST", "/v1/export", { volume, point })) as ExportedPointRow;
+}
+
+export async function askReceivedUnexport(volume: string, point: number, force: boolean): Promise<void> {
+  await askReceiver("POST", "/v1/unexport", { volume, point, force });
 }
 
 /** Throws ENOTRUNNING where there is no receiver. */

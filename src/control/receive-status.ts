@@ -9,6 +9,11 @@ export interface ReceivedPointRow {
   readonly state: PointState;
 }
 
+export interface ExportedPointRow extends ReceivedPointRow {
+  /** /dev/ublkbN, read-only. */
+  readonly device: string;
+}
+
 export interface ReceivedStatus {
   readonly name: string;
   /** "promoted": it is written here. */
@@ -25,6 +30,8 @@ export interface ReceivedStatus {
   readonly lastClosed: ReceivedPointRow | null;
   /** Kept beside the image, the oldest first. */
   readonly points: readonly ReceivedPointRow[];
+  /** Points that are shown as devices, the last one and those that are kept longer for it among them. */
+  readonly exports: readonly ExportedPointRow[];
   /** The last transfer in the log: incarnation and number. */
   readonly lastTransfer: { readonly incarnation: number; readonly counter: number } | null;
   /** Since the receiver was started. */

@@ -22,6 +22,7 @@ import { formatAddress } from "./receive-address.ts";
 import type { ReceiveConfig, ReceivedSpec } from "./receive-config.ts";
 import { Link, type LinkOwner } from "./receive-link.ts";
 import type { ReceiveStatus } from "./receive-status.ts";
+import { removeLeftExports } from "./received-exports.ts";
 import { ReceivedVolume } from "./received-volume.ts";
 import { notifyManager, watchdogIntervalMs } from "./service-manager.ts";
 import { openTransport } from "./transport-config.ts";
@@ -36,10 +37,26 @@ const UNWELCOMED_MAX = 64;
 const CLOSE_PATIENCE_MS = 1_000;
 
 const whichVolume = z.strictObject({ volume: z.string() });
+const pointNumber = z.int().positive();
+const toExport = z.strictObject({ volume: z.string(), point: pointNumber.nullable() });
+const toUnexport = z.strictObject({ volume: z.string(), point: pointNumber, force: z.boolean() });
 const promotion = z.strictObject({ volume: z.string(), force: z.boolean() });
 
 const ROUTES: Routes<Receive> = {
   "/v1/status": { GET: async (_body, receive) => json(await receive.status()) },
+  "/v1/export": {
+    POST: async (body, receive) => {
+      const { volume, point } = checked(toExport, body);
+      return json(await receive.known(volume).export(point));
+    },
+  },
+  "/v1/unexport": {
+    POST: async (body, receive) => {
+      const { volume, point, force } = checked(toUnexport, body);
+      await receive.known(volume).unexport(point, force);
+      return json({});
+    },
+  },
   "/v1/promote": {
     POST: async (body, receive) => {
       const { volume, force } = checked(promotion, body);
@@ -113,6 +130,7 @@ export class Receive implements LinkOwner, AsyncDisposable {
   async #start(): Promise<void> {
     const { volumes, listen, transport } = this.#config;
     this.#held.use(await lockReceiver());
+    await removeLeftExports();
     for (const spec of volumes) {
       const volume = this.#held.use(await ReceivedVolume.open(spec));
       this.#volumes.set(spec.name, volume);

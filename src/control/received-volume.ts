@@ -22,9 +22,10 @@ import { checkSameFiles, roleOf } from "./mirror-role.ts";
 import { mirrorStatePath, receiveLossNotePath, receiveStatePath } from "./paths.ts";
 import { becomeSource } from "./promotion.ts";
 import type { ReceivedSpec } from "./receive-config.ts";
+import { ReceivedExports, type ExportedPoint } from "./received-exports.ts";
 import { openReceivedFiles, type ReceivedFiles } from "./receive-files.ts";
 import { generationsOf, isOfIncoming, readNote, writeNote, type ReceiverNote } from "./receive-state.ts";
-import type { Promoted, ReceivedPointRow, ReceivedStatus } from "./receive-status.ts";
+import type { ExportedPointRow, Promoted, ReceivedPointRow, ReceivedStatus } from "./receive-status.ts";
 import { recordedRuns } from "./recorded-runs.ts";
 import { storeBytes } from "./store-size.ts";
 
@@ -54,6 +55,7 @@ export class ReceivedVolume implements AsyncDisposable {
   readonly #spec: ReceivedSpec;
   #files: ReceivedFiles | undefined;
   #thread: ReceiveThread | undefined;
+  #exports: ReceivedExports | undefined;
   #note: ReceiverNote | undefined;
   #failure: UblkError | undefined;
   #attached: Attached | undefined;
@@ -95,6 +97,9 @@ export class ReceivedVolume implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    const exports = this.#exports;
+    this.#exports = undefined;
+    await exports?.hideAll(true);
     await this.#thread?.quit();
     this.#thread = undefined;
     await this.#files?.[Symbol.asyncDispose]();
@@ -129,6 +134,7 @@ export class ReceivedVolume implements AsyncDisposable {
         this.#fail(error);
       },
     });
+    this.#exports = new ReceivedExports(name, this.#thread, image);
   }
 
   #fail(error: UblkError): void {
@@ -216,7 +222,8 @@ export class ReceivedVolume implements AsyncDisposable {
   /**
    * Makes it one that is written here: the image is brought to the last moment that is known. `isForced`: even though its source is
    * connected, or something was being copied: then the volume is put back to the last closed point. Throws EMIRROR where it is
-   * written here already, or has other files in its own configuration; EBUSY, EOPEN where it has to be forced, ENOPOINT.
+   * written here already, or has other files in its own configuration; EBUSY, EOPEN where it has to be forced, ENOPOINT. EBUSY as
+   * well where a device that shows a point is in use.
    */
   promote(isForced: boolean): Promise<Promoted> {
     return this.#inTurn(async () => {
@@ -235,6 +242,7 @@ export class ReceivedVolume implements AsyncDisposable {
         );
       }
       this.#checkForced(isForced, isWhole, lastClosed);
+      await this.#exports?.hideAll(isForced);
       return this.#promote(note);
     });
   }
@@ -277,11 +285,22 @@ export class ReceivedVolume implements AsyncDisposable {
       if (fault !== undefined) throw refusal(fault);
       if (!state.isWhole) throw new UblkError("EOPEN", `volume "${this.name}": something is being copied`);
       await this.#checkMirrored();
+      this.#checkUnexported();
       if (!isTold) return;
       // Who has gone may have thought better of it.
       if (link.hasEnded) throw new UblkError("ELINK", "the connection has ended");
       await this.#promote(note);
     });
+  }
+
+  /** Whoever uses a device that shows a point is not asked from afar. Throws EBUSY. */
+  #checkUnexported(): void {
+    const [shown] = this.#exports?.all ?? [];
+    if (shown === undefined) return;
+    throw new UblkError(
+      "EBUSY",
+      `volume "${this.name}": point ${shown.point.point} is shown as a device: unexport it there`,
+    );
   }
 
   /** It is to be mirrored from here, where that is to be so in turn. Throws EMIRROR, ConfigError. */
@@ -402,6 +421,26 @@ export class ReceivedVolume implements AsyncDisposable {
     this.#attached = undefined;
   }
 
+  /** Shows a closed point, null for the last one, as a read-only device: ReceivedExports.export. Throws EMIRROR where it is written here. */
+  async export(point: number | null): Promise<ExportedPointRow> {
+    this.#checkFailure();
+    return exportedRow(await this.#exported().export(point));
+  }
+
+  /** Throws EMIRROR, ENOENT, and EBUSY while it is in use, unless forced. */
+  async unexport(point: number, force: boolean): Promise<void> {
+    await this.#exported().unexport(point, force);
+  }
+
+  #exported(): ReceivedExports {
+    if (this.#exports !== undefined) return this.#exports;
+    const why =
+      this.#note?.role === "source"
+        ? 'is written here: its points are exported with "sluice snapshot export"'
+        : "is not open here";
+    throw new UblkError("EMIRROR", `Volume ${this.name} ${why}`);
+  }
+
   async status(): Promise<ReceivedStatus> {
     const kept = this.#failure === undefined ? await this.#thread?.status().catch(() => undefined) : undefined;
     const attached = this.#attached;
@@ -414,6 +453,9 @@ export class ReceivedVolume implements AsyncDisposable {
       since: attached?.since ?? null,
       received: { ...this.#received },
       ...keptRows(kept),
+      exports: (this.#exports?.all ?? []).map(({ point, device }) =>
+        exportedRow({ point: kept?.points.find((each) => each.point === point.point) ?? point, device }),
+      ),
     };
   }
 
@@ -452,6 +494,10 @@ function rowOf({ point, createdMs, state }: KeptPoint): ReceivedPointRow {
 
 function refusal({ code, text }: Reason): UblkError {
   return new UblkError(code, text);
+}
+
+function exportedRow({ point, device }: ExportedPoint): ExportedPointRow {
+  return { ...rowOf(point), device };
 }
 
 function failedReason(name: string, error: UblkError): Reason {

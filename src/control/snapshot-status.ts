@@ -5,6 +5,8 @@ import type { CowNumbers } from "../targets/cow/cow-counts.ts";
 
 export interface SnapshotRow {
   readonly name: string;
+  /** "mirror": a point of the mirror, which was kept here before the volume was promoted. Its name is "@", and its number. */
+  readonly kind: "snapshot" | "mirror";
   /** ISO 8601. */
   readonly created: string;
   /** What the volume had then. */

@@ -1,13 +1,14 @@
 /**
  * The snapshots of a running volume: taken, listed, dropped, and shown as devices of their own.
  *
+ * Points of a mirror that a receiver has kept before the volume was promoted are shown and dropped like snapshots. None is taken here.
+ *
  * Invariants. A snapshot that is shown is not dropped. The device of one outlives the daemon as the volume's does: the next
  * daemon finds it by its mark and takes it over.
  */
-import { closeSync } from "node:fs";
 import type { CowOrder, ViewBridge } from "../targets/cow/cow-orders.ts";
 import type { Point } from "../targets/cow/catalog.ts";
-import { newViewBridge, viewSource } from "../targets/cow/view-source.ts";
+import { closeView, newViewBridge, viewSource } from "../targets/cow/view-source.ts";
 import type { CowView } from "../targets/volume.ts";
 import type { ControlPlane, DeviceInfo } from "../ublk/control.ts";
 import { DEFAULT_MAX_IO_BYTES, Device } from "../ublk/device.ts";
@@ -69,7 +70,7 @@ export class Snapshots {
 
   async #order(order: CowOrder): Promise<readonly Point[]> {
     const answer = await this.#ask(order);
-    return "points" in answer ? answer.points.filter(({ kind }) => kind === "snapshot") : [];
+    return "points" in answer ? answer.points.filter((point) => kindOf(point) !== null) : [];
   }
 
   #ask(order: CowOrder): ReturnType<typeof askCow> {
@@ -83,14 +84,15 @@ export class Snapshots {
   }
 
   async #find(name: string): Promise<Point> {
-    const found = (await this.#order({ kind: "list" })).find((point) => point.name === name);
+    const found = (await this.#order({ kind: "list" })).find((point) => nameOf(point) === name);
     if (found === undefined) throw new UblkError("ENOENT", `Volume ${this.#volume} has no snapshot "${name}"`);
     return found;
   }
 
   #row(point: Point): SnapshotRow {
     return {
-      name: point.name,
+      name: nameOf(point),
+      kind: kindOf(point) ?? "snapshot",
       created: new Date(point.createdMs).toISOString(),
       sizeBytes: point.volumeBytes,
       state: point.state,
@@ -117,7 +119,7 @@ export class Snapshots {
 
   async #checkNew(name: string): Promise<void> {
     checkPointName(name, "snapshot");
-    if ((await this.#order({ kind: "list" })).some((point) => point.name === name)) {
+    if ((await this.#order({ kind: "list" })).some((point) => nameOf(point) === name)) {
       throw new UblkError("EEXIST", `Volume ${this.#volume} has a snapshot "${name}" already`);
     }
   }
@@ -194,7 +196,7 @@ export class Snapshots {
       const from = await this.findValid(fromName);
       const to = toName === undefined ? undefined : await this.findValid(toName);
       if (to !== undefined && to.epoch < from.epoch) {
-        throw new UblkError("EORDER", `Snapshot "${to.name}" is older than "${from.name}": name the older one first`);
+        throw new UblkError("EORDER", `Snapshot "${toName}" is older than "${fromName}": name the older one first`);
       }
       const answer = await this.#ask({ kind: "diff", from: from.epoch, to: to?.epoch ?? Infinity });
       const blocks = "blocks" in answer ? answer.blocks.sort() : new Float64Array(0);
@@ -253,7 +255,7 @@ export class Snapshots {
       const device = await make(bridge);
       this.#exports.set(epoch, { device, bridge });
       this.#isFailed(device);
-      log("info", `Snapshot ${point.name} is exported as ${device.path}, ${formatSize(point.volumeBytes)}`);
+      log("info", `Snapshot ${nameOf(point)} is exported as ${device.path}, ${formatSize(point.volumeBytes)}`);
     } catch (error) {
       await this.#detach(epoch, bridge);
       throw error;
@@ -262,8 +264,7 @@ export class Snapshots {
 
   async #detach(epoch: number, bridge: ViewBridge): Promise<void> {
     await this.#order({ kind: "detach", epoch });
-    closeSync(bridge.askEvent);
-    closeSync(bridge.answerEvent);
+    closeView(bridge);
   }
 
   /** Takes the device of a snapshot away. Throws ENOENT, EBUSY while it is in use, unless forced. */
@@ -309,8 +310,18 @@ export class Snapshots {
         Device.recover(info.id, { source: viewSource(bridge), protectMemory: this.#ioFlusher }),
       );
     } catch (error) {
-      log("warning", `Removing device ${info.id} of snapshot ${point.name}: ${messageOf(error)}`);
+      log("warning", `Removing device ${info.id} of snapshot ${nameOf(point)}: ${messageOf(error)}`);
       await removeDevice(control, info.id);
     }
   }
+}
+
+/** Null for what belongs to copies. */
+function kindOf({ kind }: Point): SnapshotRow["kind"] | null {
+  return kind === "snapshot" || kind === "mirror" ? kind : null;
+}
+
+/** No snapshot's own name begins with "@". */
+function nameOf({ kind, name }: Point): string {
+  return kind === "mirror" ? `@${name}` : name;
 }

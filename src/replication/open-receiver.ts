@@ -4,6 +4,7 @@
  * Invariant: what it begins with is what the log tells. Nothing of the ring is submitted before its files are registered.
  */
 import { ByteFile } from "../targets/byte-file.ts";
+import type { Point } from "../targets/cow/catalog.ts";
 import { FREE_RESERVED, roomBytes } from "../targets/cow/cleaner.ts";
 import { CowCounts } from "../targets/cow/cow-counts.ts";
 import { belowCow, type CowTarget } from "../targets/cow/cow-target.ts";
@@ -11,6 +12,8 @@ import { FileLossNote } from "../targets/cow/loss-note.ts";
 import { openCow } from "../targets/cow/open-cow.ts";
 import { openStore } from "../targets/cow/store-file.ts";
 import { tuningFor } from "../targets/cow/tuning.ts";
+import type { ViewBridge } from "../targets/cow/cow-orders.ts";
+import { ViewServers } from "../targets/cow/view-server.ts";
 import { FileTarget } from "../targets/file.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import { UblkError } from "../ublk/errors.ts";
@@ -40,6 +43,17 @@ export interface OpenReceiver {
   readonly cow: CowTarget;
   readonly settled: () => Settled;
   readonly status: () => Kept;
+  /**
+   * Holds a closed point, null for the last one, when the image has been brought to it: KeptPoints.hold. `done` is called with the
+   * point, or with why it cannot be: ENOPOINT, ENOENT, EINVALID, ENOSPC where the image waits for room, ECANCELED.
+   */
+  readonly hold: (point: number | null, done: (held: KeptPoint | UblkError) => void) => void;
+  /** Serves a point that is held to the thread of a device. */
+  readonly show: (point: number, view: ViewBridge) => void;
+  /** A point is not held any more, and no thread of a device asks for it. */
+  readonly letGo: (point: number) => void;
+  /** Whoever waits for the image to be brought to a point is told ECANCELED. */
+  readonly endAwaiting: () => void;
   /** When the receiver has finished. Throws ENOPOINT where there is nothing that the image could be. */
   readonly finished: () => Finished;
   /** To be called after each batch of completions. */
@@ -102,7 +116,11 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       },
     },
     state.lastClosed,
+    state.committed.length === 0 && state.lastPoint === state.lastClosed,
   );
+  const views = new ViewServers(cow.reader, { ring, afterBatch: (callback) => void callbacks.push(callback) });
+  /** Of the points that are held. */
+  const epochs = new Map<number, number>();
   const slotsReserved = FREE_RESERVED * storeGeometry.slotsPerSegment;
   ring.registerFiles(files);
   const receiver = new Receiver(
@@ -117,7 +135,7 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
         },
         reached: (point) => {
           shown.reached(point);
-          kept.reached();
+          kept.reached(point);
         },
       },
     },
@@ -129,6 +147,26 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
   receiver.whenCommitted = (point) => {
     lastGeneration = point.generation;
     shown.committed(point);
+  };
+  const isStoreFull = (points: readonly KeptPoint[]): boolean => {
+    const { holding, freeSlots } = counts.read();
+    // Older points would be given up first.
+    return holding > 0 && freeSlots <= slotsReserved && points.filter((each) => each.state === "valid").length < 2;
+  };
+  const hold: OpenReceiver["hold"] = (wanted, done) => {
+    const point = wanted ?? closedPoint()?.point;
+    if (point === undefined) {
+      done(new UblkError("ENOPOINT", "there is no closed point"));
+      return;
+    }
+    kept.hold(point, shown.momentOf(point) !== undefined, (found) => {
+      if (found instanceof UblkError) {
+        done(found);
+        return;
+      }
+      epochs.set(point, found.epoch);
+      done(keptPoint(found));
+    });
   };
   return {
     receiver,
@@ -152,8 +190,21 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
       if (epoch === undefined) throw new UblkError("ENOPOINT", `point ${lastClosed.point} is not in the store`);
       return { lastClosed, rollBackTo: epoch };
     },
+    hold,
+    show: (point, view) => {
+      const epoch = epochs.get(point);
+      if (epoch !== undefined) views.attach(epoch, view);
+    },
+    letGo: (point) => {
+      const epoch = epochs.get(point);
+      if (epoch !== undefined) views.detach(epoch);
+      epochs.delete(point);
+      kept.letGo(point);
+    },
+    endAwaiting: () => {
+      kept.endAwaiting(new UblkError("ECANCELED", "points are shown no more here"));
+    },
     status: () => {
-      const { holding, freeSlots } = counts.read();
       const points = rowsOf(kept);
       return {
         lastTransfer: receiver.last,
@@ -162,20 +213,25 @@ export function openReceiver(data: ReceiveWorkerData, ring: Ring, warn: Warn): O
         points,
         log: { used: log.head.position - log.tail.position, size: logGeometry.ringBytes },
         store: { used: cow.versions * storeGeometry.blockBytes, size: roomBytes(storeGeometry) },
-        // Older points would be given up first.
-        isStoreFull:
-          holding > 0 && freeSlots <= slotsReserved && points.filter((each) => each.state === "valid").length < 2,
+        isStoreFull: isStoreFull(points),
       };
     },
     afterBatch: () => {
       for (const callback of callbacks) callback();
+      if (kept.isAwaited && isStoreFull(rowsOf(kept))) {
+        kept.endAwaiting(new UblkError("ENOSPC", "the store is full: the image waits, and is not at the point yet"));
+      }
     },
   };
 }
 
 /** Points beside the image, the oldest first. */
 function rowsOf(kept: KeptPoints): KeptPoint[] {
-  return kept.all.map(({ name, createdMs, state }) => ({ point: Number(name), createdMs, state }));
+  return kept.all.map(keptPoint);
+}
+
+function keptPoint({ name, createdMs, state }: Point): KeptPoint {
+  return { point: Number(name), createdMs, state };
 }
 
 /** The last closed point, and the moments of those that may become it. */

@@ -1,6 +1,7 @@
 /** What the owner of a mirrored volume and the thread that keeps it tell each other. Crosses between threads. */
 import type { FileOptions } from "../targets/file.ts";
 import type { PointState } from "../targets/cow/catalog.ts";
+import type { ViewBridge } from "../targets/cow/cow-orders.ts";
 import type { BasePoint } from "./found-log.ts";
 import type { FrameType } from "./frame.ts";
 import type { Generation } from "./generations.ts";
@@ -60,6 +61,14 @@ export type ReceiveOrder =
   | { readonly type: "disconnect"; readonly connection: number }
   /** Answered with Kept. */
   | { readonly type: "status"; readonly id: number }
+  /** A closed point, null for the last one, is not dropped from now on. Answered with KeptPoint, or refused. */
+  | { readonly type: "hold"; readonly id: number; readonly point: number | null }
+  /** Serves a point that is held to the thread of a device. Answered with null. */
+  | { readonly type: "show"; readonly id: number; readonly point: number; readonly view: ViewBridge }
+  /** That thread has ended, and the point is not held any more. */
+  | { readonly type: "let-go"; readonly point: number }
+  /** Whoever waits for a point to be held is refused. */
+  | { readonly type: "end-awaiting" }
   /** What is under way ends, what was received becomes durable, and the thread ends. */
   | { readonly type: "quit" }
   /** The thread ends, whatever is under way. */
@@ -67,7 +76,13 @@ export type ReceiveOrder =
 
 export type ReceiveReport =
   | { readonly type: "opened" | "ended" }
-  | { readonly type: "answer"; readonly id: number; readonly answer: Settled | Granted | Kept | Finished }
+  | {
+      readonly type: "answer";
+      readonly id: number;
+      readonly answer: Settled | Granted | Kept | KeptPoint | Finished | null;
+    }
+  /** What was asked is not done, and all goes on. */
+  | { readonly type: "refused"; readonly id: number; readonly code: string; readonly message: string }
   /** Frames for the source; so many bytes of its own frames have been dealt with. */
   | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly taken: number }
   /** What the source has sent may not be: the connection is to be closed. */

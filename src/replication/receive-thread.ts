@@ -6,6 +6,7 @@
  */
 import { closeSync } from "node:fs";
 import { isMarkedAsUntransferable, Worker } from "node:worker_threads";
+import type { ViewBridge } from "../targets/cow/cow-orders.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { signalEvent } from "../ublk/event.ts";
 import { native } from "../ublk/native.ts";
@@ -15,6 +16,7 @@ import type {
   Finished,
   Frame,
   Kept,
+  KeptPoint,
   ReceiveOrder,
   ReceiveReport,
   ReceiveWorkerData,
@@ -104,6 +106,10 @@ export class ReceiveThread {
         this.#asked.get(message.id)?.resolve(message.answer);
         this.#asked.delete(message.id);
         break;
+      case "refused":
+        this.#asked.get(message.id)?.reject(new UblkError(message.code, message.message));
+        this.#asked.delete(message.id);
+        break;
       case "frames":
         this.#events.onFrames(message.connection, message.frames, message.taken);
         break;
@@ -184,6 +190,34 @@ export class ReceiveThread {
 
   async status(): Promise<Kept> {
     return (await this.#ask((id) => ({ type: "status", id }))) as Kept;
+  }
+
+  /**
+   * A closed point, null for the last one, is not dropped from now on; resolves when the image has been brought to it. Throws
+   * ENOPOINT, ENOENT, EINVALID, ENOSPC where the image waits for room, and ECANCELED after `endAwaiting`.
+   */
+  async hold(point: number | null): Promise<KeptPoint> {
+    return (await this.#ask((id) => ({ type: "hold", id, point }))) as KeptPoint;
+  }
+
+  /** Serves a point that is held to the thread of a device. What the view needs may be closed when this has resolved, not before. */
+  async show(point: number, view: ViewBridge): Promise<void> {
+    await this.#ask((id) => ({ type: "show", id, point, view }));
+  }
+
+  /** A point is not held any more, and its device, if there was one, is gone. */
+  letGo(point: number): void {
+    this.#order({ type: "let-go", point });
+  }
+
+  /** Whoever waits for the image to be brought to a point is refused. */
+  endAwaiting(): void {
+    this.#order({ type: "end-awaiting" });
+  }
+
+  /** Resolves when the thread has ended, however it did. */
+  get exited(): Promise<undefined> {
+    return this.#exited.promise;
   }
 
   /** Resolves when the thread has ended: what was received is durable by then, if that was possible in some seconds. */

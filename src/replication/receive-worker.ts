@@ -85,7 +85,7 @@ class Service {
   }
 
   #obey(order: ReceiveOrder): void {
-    const { receiver, log, gate, settled, status, finished } = this.#open;
+    const { receiver, log, gate, settled, status, finished, hold, show, letGo, endAwaiting } = this.#open;
     switch (order.type) {
       case "settle":
         this.#disconnect();
@@ -124,6 +124,25 @@ class Service {
         break;
       case "status":
         report({ type: "answer", id: order.id, answer: status() });
+        break;
+      case "hold":
+        hold(order.point, (held) => {
+          const { id } = order;
+          if (held instanceof UblkError) report({ type: "refused", id, code: held.code, message: held.message });
+          else report({ type: "answer", id, answer: held });
+        });
+        break;
+      case "show":
+        show(order.point, order.view);
+        // Its owner may close the events of a bridge that the kernel has been told to poll, and no others.
+        this.#ring.submit();
+        report({ type: "answer", id: order.id, answer: null });
+        break;
+      case "let-go":
+        letGo(order.point);
+        break;
+      case "end-awaiting":
+        endAwaiting();
         break;
       case "quit":
         this.#isQuitting = true;

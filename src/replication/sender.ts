@@ -5,11 +5,10 @@
  * Invariants. What belongs to a point is sent before it. A transfer is let go of when the receiver has it durably. Nothing is
  * sent that was not granted. One point is under way at a time; one that was cut and not committed when the connection ends goes
  * into the next one. Where the receiver does not go on from what the log still has, all that is owed is copied; what is equal
- * there is not sent, if that is wanted. So it is where the receiver's log is full of what never came to its end: a log that begins
- * anew begins with a point that needs no room there, and makes all of it. No point ends while something is being compared: the receiver compares with what its image
- * is between two points.
+ * there is not sent, if that is wanted. So it is where the receiver's log is full of what never came to its end: a log begins
+ * with a point that needs no room there, and makes all of it. No point ends while something is being compared: the receiver
+ * compares with what its image is between two points.
  */
-import { crc32 } from "node:zlib";
 import { UblkError } from "../ublk/errors.ts";
 import { Comparison } from "./comparison.ts";
 import { CopyPace } from "./copy-pace.ts";
@@ -20,25 +19,9 @@ import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
 import type { ClosedTransfer, TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Welcome } from "./handshake.ts";
-import {
-  chargeOf,
-  decodeAck,
-  decodePointCommitted,
-  encodePointBegin,
-  encodePointEnd,
-  POINT_BEGIN_BYTES,
-  POINT_END_BYTES,
-  type Granted,
-} from "./messages.ts";
-import {
-  decodeItems,
-  encodeRuns,
-  ITEMS_DATA_BYTES_MAX,
-  RUNS_MAX,
-  runSectors,
-  type BlockGeometry,
-  type PointRun,
-} from "./point-items.ts";
+import { chargeOf, decodeAck, decodePointCommitted, type Granted } from "./messages.ts";
+import { OutgoingPoint } from "./outgoing-point.ts";
+import { decodeItems, runSectors, type BlockGeometry } from "./point-items.ts";
 import { PointParts } from "./point-parts.ts";
 import { limitsFor, type SourceLimits } from "./source-limits.ts";
 import { NO_TRANSFER, type TransferId } from "./transfer-id.ts";
@@ -134,25 +117,6 @@ export interface CommittedPoint {
 /** Sends a frame whose payload lies in pieces. */
 export type SendPieces = (type: FrameType, ...pieces: readonly Uint8Array[]) => void;
 
-/** A point on its way. */
-interface Point {
-  readonly number: number;
-  readonly askedMs: number;
-  readonly createdMs: number;
-  readonly cut: SourceCut;
-  readonly parts: PointParts;
-  /** Of the frame that is being filled. */
-  items: PointRun[];
-  data: Uint8Array[];
-  dataBytes: number;
-  frames: number;
-  checksum: number;
-  hasBegun: boolean;
-  hasEnded: boolean;
-  /** The receiver has not all that it refers to: it is open there. */
-  isLacking: boolean;
-}
-
 /** In bytes, since the link began. */
 export interface CompareCounts {
   /** Of what was to be copied: what was compared first, and what of it was equal, and not sent. */
@@ -160,10 +124,6 @@ export interface CompareCounts {
   /** By comparing all of the volume. */
   readonly verified: { readonly comparedBytes: number; readonly differentBytes: number };
 }
-
-/** In one frame of items: small enough that others get their turn. */
-const RUNS_PER_FRAME = RUNS_MAX / 4;
-const DATA_PER_FRAME = ITEMS_DATA_BYTES_MAX / 4;
 
 export class Sender {
   readonly #parts: SenderParts;
@@ -199,7 +159,7 @@ export class Sender {
   /** What is logged now is what the receiver gets. */
   #isReady = false;
   #isCutting = false;
-  #point: Point | undefined;
+  #point: OutgoingPoint | undefined;
   #lastPoint = 0;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
   readonly #overtaken = new Set<number>();
@@ -311,7 +271,7 @@ export class Sender {
   #restart(isFull: boolean): void {
     this.#isReady = false;
     if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
-    this.#point?.parts.close();
+    this.#point?.close();
     this.#point = undefined;
     this.#isCutting = false;
     const connection = this.#connections;
@@ -400,7 +360,7 @@ export class Sender {
     return charge;
   }
 
-  #newPoint(cut: SourceCut, askedMs: number, createdMs: number): Point {
+  #newPoint(cut: SourceCut, askedMs: number, createdMs: number): OutgoingPoint {
     this.#lastPoint = numberAfter(this.#lastPoint);
     const { volume, geometry, chunkSectors } = this.#parts;
     const whenRead = (): void => {
@@ -409,21 +369,8 @@ export class Sender {
     const comparison = this.#parts.isComparing ? this.#comparison : null;
     const compared = this.#copied;
     const options = { volume, geometry, chunkSectors, comparison, compared, pace: this.#copyPace, whenRead };
-    return {
-      number: this.#lastPoint,
-      askedMs,
-      createdMs,
-      cut,
-      parts: new PointParts(options, cut, this.#since),
-      items: [],
-      data: [],
-      dataBytes: 0,
-      frames: 0,
-      checksum: 0,
-      hasBegun: false,
-      hasEnded: false,
-      isLacking: false,
-    };
+    const parts = new PointParts(options, cut, this.#since);
+    return new OutgoingPoint({ number: this.#lastPoint, askedMs, createdMs, cut, parts });
   }
 
   /** Sends what there is and what was granted. */
@@ -465,66 +412,21 @@ export class Sender {
     }
   }
 
-  #sendPoint(send: SendPieces, point: Point): void {
-    if (!point.hasBegun) this.#begin(send, point);
-    while (!point.hasEnded) {
-      const isFull = point.items.length >= RUNS_PER_FRAME || point.dataBytes >= DATA_PER_FRAME;
-      if (point.items.length > 0 && (isFull || point.parts.isEmpty)) {
-        if (!this.#sendItems(send, point)) return;
-      } else if (point.parts.isEmpty) {
-        if (!this.#comparison.isIdle) return;
-        this.#end(send, point);
-      } else if (!this.#take(point)) return;
-    }
-  }
-
-  #begin(send: SendPieces, point: Point): void {
-    const { incarnation } = this.#parts;
-    const { endTransfer, isClosed } = point.cut;
+  #sendPoint(send: SendPieces, point: OutgoingPoint): void {
+    const { incarnation, ring } = this.#parts;
+    const { endTransfer } = point.cut;
     const isLogged = endTransfer !== this.#base;
     const cut = isLogged ? { incarnation, counter: (endTransfer - 1 + NUMBERS) % NUMBERS } : this.#beforeBase;
-    const payload = new Uint8Array(POINT_BEGIN_BYTES);
-    const next = { log: this.#parts.ring.log, next: endTransfer };
-    encodePointBegin(payload, { point: point.number, cut, createdMs: point.createdMs, isClosed, ...next });
-    point.hasBegun = true;
-    send(FRAME.POINT_BEGIN, payload);
+    const way = { send, takeGrant: this.#takeItems, mayEnd: () => this.#comparison.isIdle };
+    point.pump(way, { cut, log: ring.log });
   }
 
-  /** The next part of the point, unless the last ones are equal at the receiver; false where it is not read or compared yet. */
-  #take(point: Point): boolean {
-    const part = point.parts.take();
-    if (part === undefined) return point.parts.isEmpty;
-    point.items.push(part.run);
-    if (part.data === undefined) return true;
-    point.data.push(part.data);
-    point.dataBytes += part.data.length;
-    return true;
-  }
-
-  /** False where that much was not granted yet. */
-  #sendItems(send: SendPieces, point: Point): boolean {
-    const pieces = [encodeRuns(point.items), ...point.data];
-    const charge = chargeOf(pieces.reduce((sum, { length }) => sum + length, 0));
-    if (this.#used.itemBytes + charge > this.#granted.itemBytes) {
-      this.#isWaiting = true;
-      return false;
-    }
-    this.#used.itemBytes += charge;
-    for (const piece of pieces) point.checksum = crc32(piece, point.checksum);
-    send(FRAME.POINT_ITEMS, ...pieces);
-    point.frames++;
-    point.items = [];
-    point.data = [];
-    point.dataBytes = 0;
-    return true;
-  }
-
-  #end(send: SendPieces, point: Point): void {
-    const payload = new Uint8Array(POINT_END_BYTES);
-    encodePointEnd(payload, { point: point.number, items: point.frames, checksum: point.checksum });
-    point.hasEnded = true;
-    send(FRAME.POINT_END, payload);
-  }
+  readonly #takeItems = (charge: number): boolean => {
+    const isGranted = this.#used.itemBytes + charge <= this.#granted.itemBytes;
+    if (isGranted) this.#used.itemBytes += charge;
+    else this.#isWaiting = true;
+    return isGranted;
+  };
 
   /** Takes a frame of the receiver. Throws EPROTOCOL for what it may not send. */
   take(type: FrameType, payload: Uint8Array): void {
@@ -577,8 +479,7 @@ export class Sender {
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);
     }
-    const { cut, askedMs, createdMs, isLacking } = this.#point;
-    const isClosed = cut.isClosed && !isLacking;
+    const { cut, askedMs, createdMs, isClosed } = this.#point;
     this.#since = cut.endTransfer;
     const copied = this.#copiedBytes(cut);
     if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
@@ -592,9 +493,9 @@ export class Sender {
   #endPoint(isCommitted: boolean): void {
     const point = this.#point;
     if (point === undefined) return;
-    point.parts.close();
+    point.close();
     this.#point = undefined;
-    this.#parts.volume.endPoint(isCommitted, point.cut.isClosed && !point.isLacking);
+    this.#parts.volume.endPoint(isCommitted, point.isClosed);
   }
 }
 

@@ -191,11 +191,10 @@ async function openDirect(
   logicalBlockBytes: number,
 ): Promise<{ handle: FileHandle; direct: string }> {
   let handle: FileHandle | undefined;
-  using memory = MappedMemory.anonymous(PAGE_BYTES);
   try {
     handle = await open(path, flags | constants.O_DIRECT);
-    await handle.read(new Uint8Array(memory.buffer), 0, logicalBlockBytes, 0);
-    return { handle, direct: "direct I/O" };
+    if (await readsBlocks(handle, logicalBlockBytes)) return { handle, direct: "direct I/O" };
+    await handle.close();
   } catch (error) {
     await handle?.close();
     const code = codeOf(error);
@@ -203,6 +202,18 @@ async function openDirect(
   }
   const why = `buffered I/O: blocks of ${logicalBlockBytes} bytes cannot be read directly`;
   return { handle: await open(path, flags), direct: why };
+}
+
+/** Whether blocks of this size can be read as the file was opened. */
+export async function readsBlocks(handle: FileHandle, bytes: number): Promise<boolean> {
+  using memory = MappedMemory.anonymous(PAGE_BYTES);
+  try {
+    await handle.read(new Uint8Array(memory.buffer), 0, bytes, 0);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "EINVAL" || codeOf(error) === "EOPNOTSUPP") return false;
+    throw error;
+  }
 }
 
 interface Abilities {

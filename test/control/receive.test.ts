@@ -133,6 +133,21 @@ test.serial("older closed points are kept, so many as are wanted, under the mome
   t.deepEqual(lastClosed, row(5) as typeof lastClosed);
 });
 
+test.serial("what cannot be shown is refused with a reason, and the volume goes on", async (t) => {
+  const { config, spec } = await place(t);
+  await using receive = await Receive.start(config);
+  const volume = receive.known(spec.name);
+  await t.throwsAsync(volume.export(null), { code: "ENOPOINT", message: /there is no closed point/ });
+  const source = await FakeSource.connect(receive.address);
+  await source.welcomed(helloOf(spec.name, VOLUME_BYTES));
+  await writePoint(source, 1, 0x11);
+  await t.throwsAsync(volume.export(2), { code: "ENOENT", message: /there is no point 2/ });
+  await t.throwsAsync(volume.unexport(1, false), { code: "ENOENT", message: /point 1 is not exported/ });
+  await writePoint(source, 2, 0x22);
+  await until(async () => (await blockOf(spec, 2)) === 0x22);
+  t.deepEqual((await statusOf(receive)).exports, []);
+});
+
 test.serial(
   "it goes on where it was after a stop: the log, the last closed point, the generation, who was heard of",
   async (t) => {

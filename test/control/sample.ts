@@ -106,6 +106,7 @@ export const sampleBulk: BulkStatus = {
 
 const sampleSnapshot: SnapshotRow = {
   name: "monday",
+  kind: "snapshot",
   created: "2026-01-02T03:04:05.678Z",
   sizeBytes: 2 ** 30,
   state: "valid",

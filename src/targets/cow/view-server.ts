@@ -75,7 +75,7 @@ export class ViewServers {
   readonly #ring: Ring;
   readonly #servers = new Map<number, ViewServer>();
 
-  constructor(reader: PointReader, context: QueueContext) {
+  constructor(reader: PointReader, context: Pick<QueueContext, "ring" | "afterBatch">) {
     this.#reader = reader;
     this.#ring = context.ring;
     context.afterBatch(() => {
