@@ -1,9 +1,10 @@
-/** What `sluice mirror promote` and `demote` do: the two halves of moving a volume from one host to the other. */
+/** What `sluice mirror reverse` does, and its two halves, `promote` and `demote`: a volume moves from one host to the other. */
 import { demote } from "../control/demotion.ts";
-import { askFollow, askPromote } from "../control/receive-client.ts";
-import type { Promoted } from "../control/receive-status.ts";
-import { askStatus } from "../control/client.ts";
-import { codeOf } from "../ublk/errors.ts";
+import { askFollow, askPromote, askReceiveStatus } from "../control/receive-client.ts";
+import type { Promoted, ReceivedStatus } from "../control/receive-status.ts";
+import { askMirror, askStatus } from "../control/client.ts";
+import { askTakeOver, hasGivenUp, refuseLeft } from "../control/reversal.ts";
+import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { print } from "./output.ts";
 import { startService, stopService } from "./service.ts";
 
@@ -34,6 +35,58 @@ export async function demoteVolume(name: string, discardMine: boolean, json: boo
     const rest = isFollowing ? "" : '\nThe receiver is not running: "systemctl start sluice-receive"';
     return `${name} is demoted: ${hasAll ? "the other side has all that was written here" : copied}${rest}`;
   });
+}
+
+/**
+ * The two sides change places. Throws what keeps them from it: nothing has changed then, or the volume is given up here, which the
+ * words say, and the other side can still be told.
+ */
+export async function reverseVolume(name: string, json: boolean): Promise<void> {
+  const wasGivenUp = await hasGivenUp(name);
+  await refuseUnheard(name);
+  if (!wasGivenUp) await giveUp(name);
+  await askTakeOver(name, "target").catch((cause: unknown) => {
+    const again = `run it again, or "sluice mirror promote ${name}" here, if "sluice receive status" there shows it as not promoted`;
+    throw new UblkError(codeOf(cause) ?? "EIO", `${messageOf(cause)}. It is given up here: ${again}`, { cause });
+  });
+  if ((await receivedState(name)) === "promoted") await askFollow(name);
+  print(json, { name }, () => `${name} is written at the other side from now on: "sluice up ${name}" there`);
+}
+
+async function receivedState(name: string): Promise<ReceivedStatus["state"] | undefined> {
+  return (await askReceiveStatus()).volumes.find((volume) => volume.name === name)?.state;
+}
+
+/** Throws ENOTRUNNING, ENOENT where this host has no receiver that would keep it. */
+async function refuseUnheard(name: string): Promise<void> {
+  if ((await receivedState(name)) !== undefined) return;
+  throw new UblkError("ENOENT", `The receiver of this host was not started with volume ${name}: restart it`);
+}
+
+/** Throws why it is not: then it is served again, where it was. */
+async function giveUp(name: string): Promise<void> {
+  if (!(await isRunning(name))) {
+    await refuseLeft(name);
+    await askTakeOver(name, "source");
+    await demote(name, false);
+    return;
+  }
+  const { state } = await askMirror(name);
+  if (state !== "in step")
+    throw new UblkError("EBEHIND", `The mirror of ${name} is not in step, but ${state}: "sluice mirror wait ${name}"`);
+  await askTakeOver(name, "source");
+  await stopService(name, false, 0);
+  try {
+    await refuseLeft(name);
+    await askTakeOver(name, "source");
+    await demote(name, false);
+  } catch (error) {
+    await startService(name, START_MS).catch((cause: unknown) => {
+      const message = `${messageOf(error)}; and it does not start again: ${messageOf(cause)}`;
+      throw new UblkError(codeOf(error) ?? "EIO", message, { cause });
+    });
+    throw error;
+  }
 }
 
 async function isRunning(name: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { askMirror, askMirrorChange, askMirrorPoint } from "../control/client.ts";
 import type { MirrorGroupRow } from "../control/mirror-group.ts";
-import type { MirrorStatus } from "../control/mirror-status.ts";
+import type { MirrorLag, MirrorStatus } from "../control/mirror-status.ts";
 import { formatSize } from "../control/sizes.ts";
 import type { CommittedPoint } from "../replication/sender.ts";
 import { MIRROR_MODES, MIRROR_POLICIES } from "../targets/mirror/modes.ts";
@@ -173,6 +173,25 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
       }),
     )
     .command(
+      "reverse <name>",
+      "have both sides change places",
+      (reverse) =>
+        page(
+          withName(reverse),
+          "mirror reverse NAME",
+          [
+            "On the host where the volume is written, and in use no more: stops it, which sends the last of what was",
+            "written, demotes it here, and has the other side promote it. Refused where the mirror is not in step, or",
+            "the other side could not take the volume over: nothing is changed then. Ended early, it is run again.",
+          ],
+          ["$0 mirror reverse data", 'then, on the other host, "sluice up data"'],
+        ),
+      act(async ({ name }) => {
+        const { reverseVolume } = await import("./fail-over.ts");
+        await reverseVolume(volumeName(name), json);
+      }),
+    )
+    .command(
       "verify <name>",
       "compare all of the volume with what the receiver has",
       (verify) =>
@@ -191,7 +210,10 @@ export function mirrorCommands(command: Argv, json: boolean, act: Act): Argv {
         process.exitCode = await verifyMirror(volumeName(name), repair, json);
       }),
     )
-    .demandCommand(1, "name an action: status, pause, resume, cp, limit, wait, mode, verify, promote or demote");
+    .demandCommand(
+      1,
+      "name an action: status, pause, resume, cp, limit, wait, mode, verify, promote, demote or reverse",
+    );
 }
 
 function describePoint({ point, createdMs, isClosed }: CommittedPoint): string {
@@ -213,6 +235,7 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
     ["mirror", `to ${mirror.to} (${mirror.transport}), ${mirror.mode}, ${mirror.policy} when down`],
     ["", `${mirror.state} since ${since}${mirror.fault === null ? "" : `: ${mirror.fault.text}`}`],
     ["", `${shown}; ${formatSize(toCopyBytes)} to copy${limit}`],
+    ["", describeLag(mirror.lag)],
     [
       "",
       `${formatSize(sentBytes.transfers)} sent as transfers, ${formatSize(sentBytes.points)} for ${points.closed} closed and ${points.open} open points, ` +
@@ -221,6 +244,12 @@ export function mirrorFacts(mirror: MirrorStatus): [string, string][] {
     ...packedFacts(mirror),
     ...comparedFacts(mirror),
   ];
+}
+
+function describeLag({ bytes, seconds, points }: MirrorLag): string {
+  if (bytes === 0 && seconds === 0) return "the receiver shows all that was written";
+  const since = seconds === null ? "" : `, ${seconds.toFixed(1)} s`;
+  return `the receiver is behind by ${formatSize(bytes)} at most${since}, ${points} ${points === 1 ? "point" : "points"}`;
 }
 
 function packedFacts({ sentBytes, wireBytes }: MirrorStatus): [string, string][] {

@@ -51,6 +51,17 @@ export async function demote(name: string, isGivenUp: boolean): Promise<Demoted>
   }
 }
 
+/** Throws EBEHIND for one that nobody serves, and of which the other side may lack something. */
+export async function refuseUnsent({ name, ...config }: VolumeConfig, volumeBytes: number): Promise<void> {
+  const { state } = await SourceStateFile.open(mirrorStatePath(name));
+  const record = await recordOf({ name, ...config }, state, volumeBytes);
+  if (record !== null && state.generations.bitmap === NO_GENERATION) return;
+  throw new UblkError(
+    "EBEHIND",
+    `Volume ${name} has writes that the other side may lack: it has to be served until "sluice mirror wait ${name}" returns`,
+  );
+}
+
 async function becomeTarget(config: VolumeConfig, spec: ReceivedSpec, isGivenUp: boolean): Promise<Demoted> {
   const { name } = spec;
   refuseRollback(name);

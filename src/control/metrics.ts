@@ -130,6 +130,11 @@ function mirrorMetrics(mirror: MirrorStatus, registers: Registry[]): void {
     gauge("sluice_mirror_point_time_seconds", "The moment that the receiver shows", mirror.lastClosed.createdMs / 1000);
     gauge("sluice_mirror_point", "Number of the point that the receiver shows", mirror.lastClosed.point);
   }
+  const { lag } = mirror;
+  gauge("sluice_mirror_lag_bytes", "Bytes in which the receiver differs at most", lag.bytes);
+  if (lag.seconds !== null)
+    gauge("sluice_mirror_lag_seconds", "Age of the oldest write that the receiver does not show", lag.seconds);
+  gauge("sluice_mirror_lag_points", "Consistency points cut since the one that the receiver shows", lag.points);
   counter("sluice_mirror_connections_total", "Attempts to connect that were answered", mirror.connections);
   counter("sluice_mirror_transfer_bytes_total", "Bytes sent as transfers", mirror.sentBytes.transfers);
   counter("sluice_mirror_point_bytes_total", "Bytes sent for consistency points", mirror.sentBytes.points);

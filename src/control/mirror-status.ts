@@ -9,7 +9,17 @@ export interface TakenPointRow {
   readonly point: number;
 }
 
-export interface MirrorStatus extends LinkStatus {
+/** How far the receiver shows less than there is here. */
+export interface MirrorLag {
+  /** That differ at most: what was written since the last point that is committed, and what is to be copied. */
+  readonly bytes: number;
+  /** How old the oldest write is that it does not show; null where that is not known, before its first closed point. */
+  readonly seconds: number | null;
+  /** Cut since the one that it shows. */
+  readonly points: number;
+}
+
+export interface MirrorStatus extends Omit<LinkStatus, "behind"> {
   /** The receiver: HOST:PORT. */
   readonly to: string;
   readonly transport: "clear" | "tls";
@@ -20,8 +30,7 @@ export interface MirrorStatus extends LinkStatus {
   readonly toCopyBytes: number;
   /** The limit of copying; null where there is none. */
   readonly copyBytesPerSecond: number | null;
-  /** Blocks of consistency points that were written since the last one was cut. */
-  readonly writtenBlocks: number;
+  readonly lag: MirrorLag;
   /** Since the daemon began. */
   readonly overflows: number;
   readonly heldWrites: number;

@@ -47,6 +47,7 @@ const UNKNOWN: LinkStatus = {
   sentBytes: { transfers: 0, points: 0, sums: 0 },
   wireBytes: 0,
   points: { closed: 0, open: 0 },
+  behind: { sinceMs: Date.now(), points: 0 },
   compared: { copied: { comparedBytes: 0, equalBytes: 0 }, verified: { comparedBytes: 0, differentBytes: 0 } },
   verification: null,
 };
@@ -181,15 +182,22 @@ export class Mirror {
   status(): MirrorStatus {
     const numbers = this.#numbers;
     const { mode, policy, isLogging, overflows, heldWrites } = numbers;
+    const { behind, ...link } = this.#link;
     return {
-      ...this.#link,
+      ...link,
       to: this.#to,
       transport: this.#config.transport.transport,
       ...{ mode, policy, isLogging, overflows, heldWrites },
       toCopyBytes: numbers.toCopy * this.#memory.geometry.chunkSectors * SECTOR_BYTES,
       copyBytesPerSecond: this.#bytesPerSecond,
-      writtenBlocks: numbers.written,
+      lag: { bytes: this.#lagBytes, seconds: lagSeconds(this.#link), points: behind.points },
     };
+  }
+
+  get #lagBytes(): number {
+    const { written, onTheirWay, toCopy } = this.#numbers;
+    const { blockSectors, chunkSectors, volumeSectors } = this.#memory.geometry;
+    return Math.min((written + onTheirWay) * blockSectors + toCopy * chunkSectors, volumeSectors) * SECTOR_BYTES;
   }
 
   setMode(mode: MirrorMode): void {
@@ -357,4 +365,9 @@ export class Mirror {
     this.#command({ type: "stop" });
     await exited;
   }
+}
+
+function lagSeconds({ lastClosed, behind }: LinkStatus): number | null {
+  if (lastClosed === null) return null;
+  return behind.sinceMs === null ? 0 : Math.max(0, Date.now() - behind.sinceMs) / 1000;
 }

@@ -23,6 +23,8 @@ const PENDING_BYTES_MAX = 16 * 2 ** 20;
 export interface LinkVolume {
   readonly name: string;
   welcome(hello: Hello, link: SourceLink): Promise<Judgement>;
+  /** Throws why it does not. */
+  takeOver(hello: Hello, link: SourceLink): Promise<void>;
   take(link: SourceLink, frames: readonly Frame[], bytes: number): void;
   leave(link: SourceLink): void;
 }
@@ -84,10 +86,10 @@ export class Link implements SourceLink {
     if (this.#hello === "welcomed") {
       this.#frames.push({ type, payload });
       this.#bytes += payload.length;
-    } else if (this.#hello === "wanted" && type === FRAME.HELLO) {
+    } else if (this.#hello === "wanted" && (type === FRAME.HELLO || type === FRAME.TAKE_OVER)) {
       this.#hello = "looked at";
       clearTimeout(this.#patience);
-      void this.#answer(payload);
+      void (type === FRAME.HELLO ? this.#answer(payload) : this.#takeOver(payload));
     } else throw new UblkError("EPROTOCOL", `wanted a HELLO and nothing else before its answer, found type ${type}`);
   }
 
@@ -119,6 +121,19 @@ export class Link implements SourceLink {
         log("info", `Volume ${hello.volume}: ${this.from} is its source now, and sends: ${wants}`);
         for (const { type, payload: early } of this.#early.splice(0)) this.#connection.send(type, early);
       }
+    } catch (error) {
+      this.#refuse(reasonOf(error));
+    }
+  }
+
+  async #takeOver(payload: Uint8Array): Promise<void> {
+    try {
+      const hello = decodeHello(payload);
+      this.#volume = this.#owner.volume(hello.volume);
+      if (this.#volume === undefined) throw new UblkError("ENOENT", `no volume "${hello.volume}" is mirrored to here`);
+      await this.#volume.takeOver(hello, this);
+      this.#connection.send(FRAME.TAKEN_OVER);
+      this.#connection.close();
     } catch (error) {
       this.#refuse(reasonOf(error));
     }

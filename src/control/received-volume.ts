@@ -8,7 +8,7 @@
 import type { Peer } from "../replication/transport.ts";
 import { codeOf, messageOf, UblkError } from "../ublk/errors.ts";
 import { met } from "../replication/generations.ts";
-import { judge, reasonOf, type Hello, type Judgement, type Known } from "../replication/handshake.ts";
+import { faultOfTakeOver, judge, reasonOf, type Hello, type Judgement, type Known } from "../replication/handshake.ts";
 import { FRAME } from "../replication/frame.ts";
 import type { Reason } from "../replication/messages.ts";
 import { SourceStateFile } from "../replication/source-state.ts";
@@ -173,11 +173,7 @@ export class ReceivedVolume implements AsyncDisposable {
     if (thread === undefined || note === undefined || sizeBytes === undefined) {
       throw new UblkError("ENOENT", `volume "${this.name}" is not open here`);
     }
-    const { from } = this.#spec;
-    if (from !== null && !from.includes(link.peer ?? "")) {
-      const wanted = from.map((name) => `"${name}"`).join(" or ");
-      throw new UblkError("EPEER", `volume "${this.name}": wanted ${wanted} as its source, found "${link.peer}"`);
-    }
+    this.#checkPeer(link);
     // Nobody is asked to go for one that is refused whatever the older connection may still bring.
     const early = judge(hello, this.#known(note, sizeBytes, await thread.state()));
     if (early.kind === "refused") return early;
@@ -246,18 +242,85 @@ export class ReceivedVolume implements AsyncDisposable {
         );
       }
       this.#checkForced(isForced, isWhole, lastClosed);
-      await this.#exports?.hideAll(isForced);
-      this.#attached?.link.end({ code: "EPROMOTED", text: `volume "${this.name}" is promoted at the receiver` });
-      this.#attached = undefined;
-      const promoting: ReceiverNote = { ...note, role: "promoting" };
-      await this.#save(promoting);
-      try {
-        return await this.#becomeSource(promoting);
-      } catch (error) {
-        this.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
-        throw error;
-      }
+      return this.#promote(note, isForced);
     });
+  }
+
+  async #promote(note: ReceiverNote, isForced: boolean): Promise<Promoted> {
+    await this.#exports?.hideAll(isForced);
+    this.#attached?.link.end({ code: "EPROMOTED", text: `volume "${this.name}" is promoted at the receiver` });
+    this.#attached = undefined;
+    const promoting: ReceiverNote = { ...note, role: "promoting" };
+    await this.#save(promoting);
+    try {
+      return await this.#becomeSource(promoting);
+    } catch (error) {
+      this.#fail(error instanceof UblkError ? error : new UblkError(codeOf(error) ?? "EIO", messageOf(error)));
+      throw error;
+    }
+  }
+
+  /**
+   * Its source has given it up (role "target"): it is promoted. Or asks whether that could be (role "source"), which changes nothing.
+   * Throws why not. One that has taken it over before has nothing more to do.
+   */
+  takeOver(hello: Hello, link: SourceLink): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#failure !== undefined) throw refusal(failedReason(this.name, this.#failure));
+      const note = this.#note;
+      const isTold = hello.role === "target";
+      if (note?.role === "source") {
+        const fault = faultOfTakeOver(hello, await this.#knownSource(note));
+        if (isTold && fault?.code === "EAHEAD") return;
+        throw refusal(fault ?? { code: "EPROMOTED", text: `volume "${this.name}" is written here` });
+      }
+      const thread = this.#thread;
+      const sizeBytes = this.#files?.image.limits.sizeBytes;
+      if (thread === undefined || note === undefined || sizeBytes === undefined) {
+        throw new UblkError("ENOENT", `volume "${this.name}" is not open here`);
+      }
+      this.#checkPeer(link);
+      const state = await thread.state();
+      const fault = faultOfTakeOver(hello, this.#known(note, sizeBytes, state));
+      if (fault !== undefined) throw refusal(fault);
+      if (!state.isWhole) throw new UblkError("EOPEN", `volume "${this.name}": something is being copied`);
+      await this.#checkMirrored();
+      this.#checkNotExported();
+      if (!isTold) return;
+      // Who has gone may have thought better of it.
+      if (link.hasEnded) throw new UblkError("ELINK", "the connection has ended");
+      await this.#promote(note, false);
+    });
+  }
+
+  /** It is to be mirrored from here, where that is to be so in turn. Throws EMIRROR, ConfigError. */
+  async #checkMirrored(): Promise<void> {
+    const config = await readConfig(this.name);
+    checkSameFiles(config, this.#spec);
+    if (config.mirror !== null) return;
+    throw new UblkError(
+      "EMIRROR",
+      `${config.file}: wanted [mirror], to have the volume mirrored from here, found none`,
+    );
+  }
+
+  /** Throws EBUSY where points are shown: nobody is asked whether they are in use when the volume has been given up. */
+  #checkNotExported(): void {
+    const [shown] = this.#exports?.all ?? [];
+    if (shown === undefined) return;
+    const { point, device } = shown;
+    throw new UblkError(
+      "EBUSY",
+      `volume "${this.name}": point ${point.point} is exported as ${device}: take it back there first (sluice receive unexport ${this.name}@${point.point})`,
+    );
+  }
+
+  /** Throws EPEER for one that is not to be the source. */
+  #checkPeer({ peer }: SourceLink): void {
+    const { from } = this.#spec;
+    if (from === null || from.includes(peer ?? "")) return;
+    const wanted = from.map((name) => `"${name}"`).join(" or ");
+    throw new UblkError("EPEER", `volume "${this.name}": wanted ${wanted} as its source, found "${peer}"`);
   }
 
   #checkFailure(): void {
@@ -432,6 +495,10 @@ function rowOf({ point, createdMs, state }: KeptPoint): ReceivedPointRow {
 
 function exportedRow({ point, device }: ExportedPoint): ExportedPointRow {
   return { ...rowOf(point), device };
+}
+
+function refusal({ code, text }: Reason): UblkError {
+  return new UblkError(code, text);
 }
 
 function failedReason(name: string, error: UblkError): Reason {

@@ -35,7 +35,7 @@ export class Connection {
   #sequence = 0;
   #hasEnded = false;
   #hasFrames = false;
-  #isWelcomed = false;
+  #givesSigns = false;
   #hasHeard = true;
   #hasSaid = true;
   #silentTurns = 0;
@@ -76,7 +76,12 @@ export class Connection {
   /** The other side has been welcomed, or has welcomed: it may send frames of any size. */
   acceptLargeFrames(): void {
     this.#reader.budgetBytes = PAYLOAD_MAX;
-    this.#isWelcomed = true;
+    this.giveSigns();
+  }
+
+  /** What the other side does may take long: it is asked for signs of life from now on. */
+  giveSigns(): void {
+    this.#givesSigns = true;
   }
 
   #read(piece: Uint8Array): void {
@@ -168,7 +173,7 @@ export class Connection {
       return;
     }
     // Before the welcome there is nothing to be said but HELLO and its answer.
-    if (this.#isWelcomed && !this.#hasSaid) {
+    if (this.#givesSigns && !this.#hasSaid) {
       const ping = new Uint8Array(PING_BYTES);
       encodePing(ping, this.#sequence);
       this.send(FRAME.PING, ping);

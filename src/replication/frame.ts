@@ -41,6 +41,8 @@ export const FRAME = {
   PING: 13,
   PONG: 14,
   BYE: 15,
+  TAKE_OVER: 16,
+  TAKEN_OVER: 17,
 } as const;
 export type FrameType = (typeof FRAME)[keyof typeof FRAME];
 

@@ -10,11 +10,11 @@ import { messageOf, UblkError } from "../ublk/errors.ts";
 import { type Generations, NO_GENERATION, relationOf } from "./generations.ts";
 import type { Granted, Reason } from "./messages.ts";
 import { getSafeNumber, setSafeNumber } from "./safe-number.ts";
-import { getTransferId, isBefore, setTransferId, type TransferId } from "./transfer-id.ts";
+import { getTransferId, setTransferId, type TransferId } from "./transfer-id.ts";
 
 /** Of what the frames say, and when. It is refused as a whole: both sides have to have the same. */
 export const PROTOCOL_VERSION = 1;
-export const HELLO_BYTES = 160;
+export const HELLO_BYTES = 152;
 export const WELCOME_BYTES = 88;
 /** Enough for any frame before WELCOME. */
 export const HANDSHAKE_PAYLOAD_MAX = 4096;
@@ -35,10 +35,9 @@ const AT = {
   blockBytes: 24,
   incarnation: 28,
   connection: 32,
-  lastTransfer: 40,
-  lastPoint: 48,
-  generations: 56,
-  name: 56 + GENERATIONS_BYTES,
+  lastPoint: 40,
+  generations: 48,
+  name: 48 + GENERATIONS_BYTES,
 } as const;
 const WELCOME_AT = {
   version: 0,
@@ -75,8 +74,6 @@ export interface Hello {
   readonly incarnation: number;
   /** Counts the connections of this incarnation. */
   readonly connection: number;
-  /** The last transfer that the source was told is durable at the receiver. */
-  readonly lastTransfer: TransferId;
   /** The last point that the source was told is committed there: its record does not hold what is older. 0: none. */
   readonly lastPoint: number;
 }
@@ -134,7 +131,6 @@ export function encodeHello(hello: Hello): Uint8Array {
   view.setUint32(AT.blockBytes, hello.blockBytes, true);
   view.setUint32(AT.incarnation, hello.incarnation, true);
   view.setUint32(AT.connection, hello.connection, true);
-  setTransferId(view, AT.lastTransfer, hello.lastTransfer);
   setSafeNumber(view, AT.lastPoint, hello.lastPoint);
   setGenerations(view, AT.generations, hello.generations);
   bytes.set(name, AT.name);
@@ -155,7 +151,6 @@ export function decodeHello(payload: Uint8Array): Hello {
     generations: getGenerations(view, AT.generations),
     incarnation: view.getUint32(AT.incarnation, true),
     connection: view.getUint32(AT.connection, true),
-    lastTransfer: getTransferId(view, AT.lastTransfer),
     lastPoint: getSafeNumber(view, AT.lastPoint),
   };
 }
@@ -202,6 +197,30 @@ export function judge(hello: Hello, known: Known | undefined): Judgement {
   return { kind: "welcome", welcome: { wants, lastTransfer, lastPoint, granted, logBytes, generations } };
 }
 
+/**
+ * Why a receiver does not take the volume over from a source that gives it up, or would; undefined where it does. What it says is
+ * a HELLO: with the role of a target once it has given the volume up.
+ */
+export function faultOfTakeOver(hello: Hello, known: Known): Reason | undefined {
+  const volume = `volume "${hello.volume}"`;
+  const fault = faultOfVolume(hello, known) ?? faultOfGenerations(hello, known);
+  if (fault !== undefined) return fault;
+  if (hello.incarnation < known.incarnation) {
+    return refused(
+      "ESTALE",
+      `${volume}: wanted the source that was heard of last, incarnation ${known.incarnation}, found ${hello.incarnation}`,
+    );
+  }
+  if (relationOf(hello.generations, known.generations).kind !== "same") {
+    return refused(
+      "EBEHIND",
+      `${volume}: wanted all that the source has, found ${historyOf(hello.generations)} at the source and ${historyOf(known.generations)} here`,
+    );
+  }
+  if (known.lastPoint >= hello.lastPoint) return undefined;
+  return refused("EBEHIND", `${volume}: wanted point ${hello.lastPoint} of the source, found ${known.lastPoint} here`);
+}
+
 /** The words for a HELLO that cannot be read, or for whatever else ends a connection. */
 export function reasonOf(error: unknown): Reason {
   return { code: error instanceof UblkError ? error.code : "EIO", text: messageOf(error) };
@@ -209,8 +228,13 @@ export function reasonOf(error: unknown): Reason {
 
 /** What is the same every time comes before what may pass. */
 function faultOf(hello: Hello, known: Known): Reason | undefined {
+  const { role, volume } = hello;
+  if (role !== "source") return refused("EROLE", `volume "${volume}": wanted a source, found a ${role}`);
+  return faultOfVolume(hello, known) ?? faultOfGenerations(hello, known) ?? faultOfConnection(hello, known);
+}
+
+function faultOfVolume(hello: Hello, known: Known): Reason | undefined {
   const volume = `volume "${hello.volume}"`;
-  if (hello.role !== "source") return refused("EROLE", `${volume}: wanted a source, found a ${hello.role}`);
   if (hello.mark !== known.mark) {
     return refused(
       "EOWNER",
@@ -223,7 +247,7 @@ function faultOf(hello: Hello, known: Known): Reason | undefined {
   if (hello.blockBytes !== known.blockBytes) {
     return refused("EBLOCK", `${volume}: wanted blocks of ${known.blockBytes} bytes, found ${hello.blockBytes}`);
   }
-  return faultOfGenerations(hello, known) ?? faultOfConnection(hello, known);
+  return undefined;
 }
 
 function faultOfGenerations(hello: Hello, known: Known): Reason | undefined {
@@ -280,9 +304,9 @@ function wantsOf(hello: Hello, known: Known): Wants {
   const { kind, copy } = relationOf(hello.generations, known.generations);
   // The receiver is older than the source was told it is: what the source's record let go since is missing.
   if (copy === "full" || known.lastPoint < hello.lastPoint) return "full";
-  // It has what the source does not know of; or its log has lost what the source was told is in it.
+  // It may have what the source does not know of.
   const isFollower = kind === "same" || kind === "i-am-ahead";
-  if (!isFollower || known.hasRecord || isBefore(known.lastTransfer, hello.lastTransfer)) return "recorded";
+  if (!isFollower || known.hasRecord) return "recorded";
   return "resume";
 }
 

@@ -20,7 +20,6 @@ import { decodeReason } from "./messages.ts";
 import { Sender, type CommittedPoint, type CompareCounts } from "./sender.ts";
 import type { SharedVolume } from "./shared-volume.ts";
 import { freshGeneration, type SourceStateFile } from "./source-state.ts";
-import { NO_TRANSFER } from "./transfer-id.ts";
 import type { Address, Transport } from "./transport.ts";
 import type { VerificationStatus } from "./verification.ts";
 
@@ -58,9 +57,18 @@ export interface LinkStatus {
   /** What went over for that: less, where it was packed. */
   readonly wireBytes: number;
   readonly points: { readonly closed: number; readonly open: number };
+  readonly behind: Behind;
   readonly compared: CompareCounts;
   /** The comparison of all the volume that is under way, or was the last one; null where there was none. */
   readonly verification: VerificationStatus | null;
+}
+
+/** What the receiver does not show. */
+export interface Behind {
+  /** When the oldest write of that was, or not before; null where there is none. */
+  readonly sinceMs: number | null;
+  /** Cut since the one that it shows. */
+  readonly points: number;
 }
 
 /** A point that is cut while the host is held back. */
@@ -100,6 +108,9 @@ export class MirrorLink {
   #lastPoint: CommittedPoint | null = null;
   #lastClosed: CommittedPoint | null = null;
   #savedPointMs = 0;
+  /** What a life of the volume before this one has left is as old as this one at least. */
+  #behindSinceMs: number | null = Date.now();
+  #openSinceClosed = 0;
   readonly #sentBytes = { transfers: 0, points: 0, sums: 0 };
   #wireBytes = 0;
   readonly #points = { closed: 0, open: 0 };
@@ -127,8 +138,8 @@ export class MirrorLink {
         ready: () => {
           this.#ready();
         },
-        committed: (point) => {
-          this.#committed(point);
+        committed: (point, copiedChunks) => {
+          this.#committed(point, copiedChunks);
         },
         stuck: () => {
           this.#beginAnew("the receiver's log was full");
@@ -155,6 +166,10 @@ export class MirrorLink {
       sentBytes: { ...this.#sentBytes },
       wireBytes: this.#wireBytes,
       points: { ...this.#points },
+      behind: {
+        sinceMs: this.#behindSinceMs,
+        points: this.#openSinceClosed + (this.#sender.isBusy ? 1 : 0),
+      },
       compared: this.#sender.compareCounts,
       verification: this.#sender.verification ?? null,
     };
@@ -197,6 +212,7 @@ export class MirrorLink {
   async #follow(): Promise<void> {
     while (!this.#isStopped) {
       await this.#ring.waitBeyond(this.#ring.end, this.#volume.wake);
+      this.#behindSinceMs ??= Date.now();
       this.#sender.pump();
       if (this.#sender.isFilling) this.#cut();
     }
@@ -263,7 +279,6 @@ export class MirrorLink {
       volumeBytes: geometry.volumeSectors * SECTOR_BYTES,
       blockBytes: geometry.blockSectors * SECTOR_BYTES,
       connection: ++this.#connections,
-      lastTransfer: NO_TRANSFER,
       lastPoint: Math.max(lastPoint, this.#lastPoint?.point ?? 0),
     });
   }
@@ -299,15 +314,18 @@ export class MirrorLink {
     this.#volume.wake();
   }
 
-  #committed(point: CommittedPoint): void {
+  #committed(point: CommittedPoint, copiedChunks: number): void {
     this.#lastPoint = point;
     this.#points[point.isClosed ? "closed" : "open"]++;
+    this.#openSinceClosed = point.isClosed ? 0 : this.#openSinceClosed + 1;
     if (point.isClosed) this.#closed(point);
     const waiting = this.#waiting;
     this.#waiting = waiting.filter((each) => each.point > point.point);
     for (const each of waiting) if (each.point <= point.point) each.answer.resolve(point);
-    // What is to be copied does not wait for the next turn; nor does who waits for a point.
-    if (this.#waiting.length > 0 || this.#held !== undefined) this.#cut();
+    // The host's thread may not have counted yet what has just been copied.
+    const isLast = !point.isClosed && this.#numbers.toCopy <= copiedChunks;
+    // What is to be copied does not wait for the next turn; nor does the point that shows all of it, nor who waits for one.
+    if (this.#waiting.length > 0 || this.#held !== undefined || isLast) this.#cut();
     else if (this.#numbers.toCopy > 0) this.#cutToCopy();
     this.#show(null);
   }
@@ -332,6 +350,8 @@ export class MirrorLink {
     const settled = inStep(generations);
     const isNews = settled.bitmap !== generations.bitmap || settled.offered !== generations.offered;
     this.#lastClosed = point;
+    const { written, toCopy } = this.#numbers;
+    this.#behindSinceMs = written > 0 || toCopy > 0 ? point.createdMs : null;
     if (!isNews && Date.now() - this.#savedPointMs < SAVE_POINT_MS) return;
     this.#savedPointMs = Date.now();
     this.#state.save({ generations: settled, lastPoint: point.point }).catch((error: unknown) => {
@@ -340,6 +360,7 @@ export class MirrorLink {
   }
 
   #beginAnew(why: string): void {
+    this.#behindSinceMs ??= Date.now();
     const reason = { code: "EOVERFLOW", text: `${why}: that of the source begins anew` };
     this.#rejectHeld(new UblkError(reason.code, reason.text));
     const isWaitedFor = this.#isConnected && this.#numbers.mode !== "async";
@@ -360,8 +381,9 @@ export class MirrorLink {
     const lost = new UblkError("ELINK", "the connection to the receiver was lost");
     this.#rejectWaiting(lost);
     this.#show(this.#fault);
-    // Nothing is written any more where it is stopped.
-    if (!this.#isStopped || !hasAll) await this.#goAlone();
+    // Nothing is written any more where it is stopped: which point that is, the other side is asked before it takes over.
+    if (this.#isStopped && hasAll) await this.#state.save({ lastPoint: this.#lastPoint?.point ?? 0 });
+    else await this.#goAlone();
   }
 
   async #goAlone(): Promise<void> {

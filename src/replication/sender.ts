@@ -100,8 +100,8 @@ export interface HeldCut {
 export interface SenderEvents {
   /** What is logged now is what the receiver gets: a write is there when it is acknowledged. */
   ready(): void;
-  /** The receiver has committed a point. */
-  committed(point: CommittedPoint): void;
+  /** The receiver has committed a point, with which so many chunks were copied. */
+  committed(point: CommittedPoint, copiedChunks: number): void;
   /** Of the point that was cut no more can be sent, ever: the log is to begin anew. */
   stuck(): void;
 }
@@ -347,8 +347,8 @@ export class Sender {
     return Math.max(1, Math.floor(bytes / this.#chunkBytes));
   }
 
-  #copiedBytes({ copies }: SourceCut): number {
-    return copies.reduce((sum, { count }) => sum + count, 0) * this.#chunkBytes;
+  #copiedBytes(cut: SourceCut): number {
+    return copiedChunks(cut) * this.#chunkBytes;
   }
 
   /** Of those from `first` to before `end` that are in the log here still. */
@@ -486,7 +486,7 @@ export class Sender {
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
     if (isClosed) this.#verification?.closed(number);
-    this.#events.committed({ point: number, createdMs, isClosed });
+    this.#events.committed({ point: number, createdMs, isClosed }, copiedChunks(cut));
     this.pump();
   }
 
@@ -507,6 +507,10 @@ function numberAfter(point: number): number {
 /** Numbers go round: what counts is how far apart they are. */
 function isBefore(number: number, other: number): boolean {
   return ((number - other) | 0) < 0;
+}
+
+function copiedChunks({ copies }: SourceCut): number {
+  return copies.reduce((sum, { count }) => sum + count, 0);
 }
 
 function chargeOfTransfer({ table, pieces }: ClosedTransfer): number {

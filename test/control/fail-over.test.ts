@@ -15,25 +15,31 @@ import { readReceiveConfig, type ReceivedSpec } from "../../src/control/receive-
 import { recordedRuns } from "../../src/control/recorded-runs.ts";
 import { finishRollback } from "../../src/control/rollback.ts";
 import { initReceived } from "../../src/control/receive-files.ts";
-import { readNote } from "../../src/control/receive-state.ts";
+import { readNote, writeNote } from "../../src/control/receive-state.ts";
+import { askTakeOver, hasGivenUp, refuseLeft } from "../../src/control/reversal.ts";
 import { Receive } from "../../src/control/receive.ts";
 import { placeOf, readHeader } from "../../src/nvram/nvram-file.ts";
+import { Connection } from "../../src/replication/connection.ts";
 import { FRAME } from "../../src/replication/frame.ts";
-import { created, wentAlone } from "../../src/replication/generations.ts";
-import { encodeHello } from "../../src/replication/handshake.ts";
+import { created, inStep, wentAlone } from "../../src/replication/generations.ts";
+import { decodeHello, encodeHello, type Hello } from "../../src/replication/handshake.ts";
 import {
   encodePointBegin,
   encodePointEnd,
+  encodeReason,
   POINT_BEGIN_BYTES,
   POINT_END_BYTES,
+  type Reason,
 } from "../../src/replication/messages.ts";
 import { decodeItems, encodeRuns, RUN_KIND } from "../../src/replication/point-items.ts";
 import { NO_TRANSFER } from "../../src/replication/transfer-id.ts";
+import { clearTransport } from "../../src/replication/transport.ts";
 import { SourceStateFile } from "../../src/replication/source-state.ts";
 import { SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
 import { ByteFile } from "../../src/targets/byte-file.ts";
 import { RecordLines } from "../../src/nvram/record-lines.ts";
 import { openVolume } from "../../src/targets/volume.ts";
+import { UblkError } from "../../src/ublk/errors.ts";
 import { BLOCK_BYTES, FakeSource, helloOf } from "./fake-source.ts";
 
 const MIB = 2 ** 20;
@@ -188,6 +194,122 @@ test.serial("what was being copied is put back to the last closed point, if that
   await using volume = await openVolume((await readConfig("v")).volume);
   await finishRollback("v", volume);
   t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 9)], [0x22, 0x33]);
+});
+
+test.serial(
+  "a source that gives its volume up has it promoted; one that asks, or that it lacks something of, changes nothing",
+  async (t) => {
+    const { spec } = await place(t);
+    await using receive = await started();
+    const source = await mirrored(receive);
+    const hello = helloOf("v", VOLUME_BYTES, { lastPoint: 2, connection: 0 });
+    const said = async (change: Partial<Hello>): Promise<string> => {
+      const other = await FakeSource.connect(receive.address);
+      const answer = await other.takeOver({ ...hello, ...change });
+      await other.ended.promise;
+      return answer;
+    };
+    t.is(await said({}), "taken over");
+    const alone = wentAlone(created(A), B);
+    t.regex(await said({ generations: alone }), /^EBEHIND: .*wanted all that the source has, found 0*bb after 0*aa at/);
+    const given = { role: "target" } as const;
+    for (const change of [{}, given]) {
+      t.regex(await said({ ...change, generations: alone }), /^EBEHIND/);
+      t.regex(await said({ ...change, generations: created(B) }), /^EUNRELATED/);
+      t.regex(await said({ ...change, lastPoint: 4 }), /^EBEHIND: .*wanted point 4 of the source, found 2 here/);
+      t.regex(await said({ ...change, incarnation: 0 }), /^ESTALE/);
+      t.regex(await said({ ...change, volumeBytes: 4096 }), /^ESIZE/);
+      t.regex(await said({ ...change, volume: "w" }), /^ENOENT/);
+    }
+    const [status] = (await receive.status()).volumes;
+    t.is(status?.state, "connected", "nobody has taken the source's place");
+    t.is(await roleOf("v"), "target");
+
+    t.is(await said(given), "taken over");
+    t.regex(String(await source.ended.promise), /promoted/);
+    t.is(await roleOf("v"), "source");
+    t.deepEqual([await blockOf(spec, 3), await blockOf(spec, 9)], [0x22, 0x33]);
+    t.is(await said(given), "taken over", "it was before, and nobody may have heard of it");
+    t.regex(await said({}), /^EAHEAD/);
+    t.regex(await said({ ...given, generations: alone }), /^ESPLIT/);
+  },
+);
+
+test.serial("a receiver that could not be mirrored from in turn takes nothing over", async (t) => {
+  const { spec } = await place(t);
+  const folder = process.env["SLUICE_CONFIG_DIR"] ?? "";
+  await writeFile(`${folder}/v.toml`, `path = "${spec.path}"\n[snapshots]\nstore = "${spec.store}"\n`);
+  await using receive = await started();
+  await gone(await mirrored(receive), receive);
+  const other = await FakeSource.connect(receive.address);
+  const hello = helloOf("v", VOLUME_BYTES, { role: "target", lastPoint: 2, connection: 0 });
+  t.regex(await other.takeOver(hello), /v\.toml: wanted \[mirror\].*found none/);
+  t.is(await roleOf("v"), "target");
+});
+
+/** What the other side says to whoever asks it to take over, one answer after the other; and the roles of who asked. */
+async function otherSide(
+  t: ExecutionContext,
+  answers: readonly (Reason | "taken over" | "nothing")[],
+): Promise<{ port: number; roles: string[] }> {
+  const roles: string[] = [];
+  const left = [...answers];
+  const server = await clearTransport.listen(
+    { host: "127.0.0.1", port: 0 },
+    (stream) => {
+      const connection: Connection = new Connection(stream, 30_000, {
+        onFrame: (type, payload) => {
+          if (type !== FRAME.TAKE_OVER) throw new UblkError("EPROTOCOL", `no frame has type ${type}`);
+          roles.push(decodeHello(payload).role);
+          const answer = left.shift() ?? "nothing";
+          if (answer === "taken over") connection.send(FRAME.TAKEN_OVER);
+          else if (answer !== "nothing") connection.send(FRAME.REFUSED, encodeReason(answer));
+          connection.close();
+        },
+        onEnd: () => undefined,
+      });
+    },
+    () => undefined,
+  );
+  t.teardown(() => server.close());
+  const address = server.address();
+  if (typeof address !== "object" || address === null) throw new Error("it listens nowhere");
+  return { port: address.port, roles };
+}
+
+test.serial("who reverses has given up all that is written here before the other side is told", async (t) => {
+  const { spec, nvram } = await place(t);
+  await using receive = await started();
+  await t.throwsAsync(hasGivenUp("v"), { code: "EMIRROR", message: /is not the source of a mirror here/ });
+  await gone(await mirrored(receive), receive);
+  await receive.known("v").promote(false);
+  t.false(await hasGivenUp("v"));
+  // It has not been in step with anybody since.
+  await t.throwsAsync(refuseLeft("v"), { code: "EBEHIND", message: /mirror wait v/ });
+  const file = await SourceStateFile.open(mirrorStatePath("v"));
+  await file.save({ generations: inStep(file.state.generations) });
+  await refuseLeft("v");
+  const { record } = file.state;
+  await file.save({ record: null });
+  await t.throwsAsync(refuseLeft("v"), { code: "EBEHIND" }, "something was written that no record knows of");
+  await file.save({ record });
+
+  const { port, roles } = await otherSide(t, [{ code: "EBEHIND", text: "not all" }, "nothing", "taken over"]);
+  const folder = process.env["SLUICE_CONFIG_DIR"] ?? "";
+  const files = `path = "${spec.path}"\n[snapshots]\nstore = "${spec.store}"\n[record]\nnvram = "${nvram}"\n`;
+  await writeFile(`${folder}/v.toml`, `${files}[mirror]\nto = "127.0.0.1:${port}"\ntransport = "clear"\n`);
+  await t.throwsAsync(askTakeOver("v", "source"), { code: "EBEHIND", message: /does not take volume v over: not all/ });
+  await t.throwsAsync(askTakeOver("v", "source"), { code: "EPROTOCOL", message: /no answer/ });
+  t.is(await roleOf("v"), "source");
+  t.deepEqual(await demote("v", false), { isRecorded: true, hasAll: true });
+  t.true(await hasGivenUp("v"));
+  await askTakeOver("v", "target");
+  t.deepEqual(roles, ["source", "source", "target"]);
+
+  // What has come from the other side since is what the volume is.
+  const note = await readNote(receiveStatePath("v"));
+  await writeNote(receiveStatePath("v"), { ...note, base: null });
+  await t.throwsAsync(hasGivenUp("v"), { code: "EMIRROR" });
 });
 
 /** Of a record that nobody has open: so many chunks are in it from then on. */

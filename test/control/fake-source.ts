@@ -15,7 +15,7 @@ import {
   type Reason,
 } from "../../src/replication/messages.ts";
 import { encodeRuns, RUN_KIND, type PointRun } from "../../src/replication/point-items.ts";
-import { NO_TRANSFER, type TransferId } from "../../src/replication/transfer-id.ts";
+import { type TransferId } from "../../src/replication/transfer-id.ts";
 import { clearTransport, type Address } from "../../src/replication/transport.ts";
 import { encodeTable, ENTRY_KIND, SECTOR_BYTES } from "../../src/targets/mirror/transfer.ts";
 import { volumeMark } from "../../src/control/identity.ts";
@@ -41,7 +41,6 @@ export function helloOf(volume: string, volumeBytes: number, change: Partial<Hel
     generations: created("00000000000000aa"),
     incarnation: 1,
     connection: 1,
-    lastTransfer: NO_TRANSFER,
     lastPoint: 0,
     ...change,
   };
@@ -101,6 +100,19 @@ export class FakeSource {
   async refused(payload: Uint8Array): Promise<Reason> {
     this.send(FRAME.HELLO, payload);
     return decodeReason(await this.next(FRAME.REFUSED));
+  }
+
+  /** "taken over", or why not. */
+  async takeOver(hello: Hello): Promise<string> {
+    this.send(FRAME.TAKE_OVER, encodeHello(hello));
+    while (this.#heard.length === 0) {
+      if (this.#hasEnded) throw new Error(`it has ended: ${String(await this.ended.promise)}`);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const { type, payload } = this.#heard.shift() as Heard;
+    if (type === FRAME.TAKEN_OVER) return "taken over";
+    const { code, text } = decodeReason(payload);
+    return `${code}: ${text}`;
   }
 
   /** A transfer of one write: a whole block of these bytes. */

@@ -65,6 +65,9 @@ test("the numbers are those of the volume, in base units", async (t) => {
   t.is(await measure("sluice_size_bytes"), 2 ** 30);
   t.is(await measure("sluice_start_time_seconds"), Date.parse("2026-01-02T03:04:05.678Z") / 1000);
   t.is(await measure("sluice_recovered"), 1);
+  t.is(await measure("sluice_mirror_lag_bytes"), 12_288);
+  t.is(await measure("sluice_mirror_lag_seconds"), 0.5);
+  t.is(await measure("sluice_mirror_lag_points"), 1);
 });
 
 test("copy jobs: each by its name and state, but no more of them than the newest", async (t) => {

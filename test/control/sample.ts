@@ -66,7 +66,7 @@ export const sampleMirror: MirrorStatus = {
   isLogging: true,
   toCopyBytes: 0,
   copyBytesPerSecond: null,
-  writtenBlocks: 3,
+  lag: { bytes: 12_288, seconds: 0.5, points: 1 },
   overflows: 1,
   heldWrites: 4,
 };

@@ -103,6 +103,8 @@ test("the numbers of the types are pinned", (t) => {
       PING: 13,
       PONG: 14,
       BYE: 15,
+      TAKE_OVER: 16,
+      TAKEN_OVER: 17,
     },
   );
 });
@@ -184,7 +186,7 @@ test("a header that is whole and says what cannot be is refused", (t) => {
   t.is(readIn([headerWith(() => undefined)]).code, undefined);
   t.is(readIn([headerWith((view) => view.setUint16(4, 2, true))]).code, "EVERSION");
   t.is(readIn([headerWith((view) => view.setUint16(6, 0, true))]).code, "EPROTOCOL");
-  t.is(readIn([headerWith((view) => view.setUint16(6, 16, true))]).code, "EPROTOCOL");
+  t.is(readIn([headerWith((view) => view.setUint16(6, 18, true))]).code, "EPROTOCOL");
   t.is(readIn([headerWith((view) => view.setUint32(8, PAYLOAD_MAX + 1, true))]).code, "EPROTOCOL");
   t.is(readIn([headerWith((view) => view.setUint32(20, 1, true))]).code, "EPROTOCOL");
   t.throws(

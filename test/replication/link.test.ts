@@ -97,9 +97,12 @@ class Bed {
   readonly statuses: LinkStatus[] = [];
   readonly orders: LinkOrder[] = [];
   isDamaged = false;
+  /** The next point copies the last that is to be copied. */
+  isCopying = false;
   /** The volume is held back when a point is cut that needs it. */
   isHeldBack = true;
   readonly #receivers: FakeReceiver[] = [];
+  readonly #ended: Promise<void>;
   #wake: () => void = () => undefined;
 
   private constructor(t: ExecutionContext, folder: string, state: SourceStateFile) {
@@ -107,11 +110,12 @@ class Bed {
     const event = native.eventDescriptor();
     const memory = allocateMirror(GEOMETRY, 4 * MIB, event);
     this.numbers = new MirrorNumbers(memory);
-    this.numbers.tell({ isLogging: true, written: 0, overflows: 0, heldWrites: 0, requests: 0 }, 0);
+    this.tellToCopy(0);
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (order: LinkOrder) => {
       this.orders.push(order);
-      const report = answerTo(order, this.isDamaged, this.isHeldBack);
+      const report = answerTo(order, this);
+      if (order.kind === "cut") this.isCopying = false;
       if (report !== undefined) port1.postMessage(report);
     });
     const transport: Transport = {
@@ -124,17 +128,16 @@ class Bed {
       listen: () => Promise.reject(new Error("nobody listens")),
     };
     const options = { volume: "data", mark: 7n, address: { host: "there", port: 1 }, transport };
-    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: true, compression: "none" } as const;
+    const times = { silenceMs: PATIENT_MS, intervalMs: PATIENT_MS, isComparing: false, compression: "none" } as const;
     const volume = new SharedVolume(memory, port2);
     this.link = new MirrorLink({ ...options, ...times }, memory, volume, state);
     this.link.whenChanged = () => {
       this.statuses.push(this.link.status);
       this.#wake();
     };
-    const ended = this.link.run();
+    this.#ended = this.link.run();
     t.teardown(async () => {
-      this.link.stop();
-      await ended;
+      await this.stop();
       volume.close();
       await once(port1, "close");
       closeSync(event);
@@ -146,6 +149,15 @@ class Bed {
     const folder = await mkdtemp(join(tmpdir(), "sluice-"));
     await SourceStateFile.begin(join(folder, "state"), 1);
     return new Bed(t, folder, await SourceStateFile.open(join(folder, "state")));
+  }
+
+  async stop(): Promise<void> {
+    this.link.stop();
+    await this.#ended;
+  }
+
+  tellToCopy(chunks: number): void {
+    this.numbers.tell({ isLogging: true, written: 0, onTheirWay: 0, overflows: 0, heldWrites: 0, requests: 0 }, chunks);
   }
 
   async receiver(): Promise<FakeReceiver> {
@@ -178,14 +190,13 @@ class Bed {
   }
 }
 
-function answerTo(order: LinkOrder, damaged: boolean, isHeldBack: boolean): LinkReport | undefined {
-  if (order.kind === "read") return { kind: "read", place: order.place, result: -ERRNO.EIO };
+function answerTo(order: LinkOrder, { isDamaged, isCopying, isHeldBack }: Bed): LinkReport | undefined {
+  if (order.kind === "read") return { kind: "read", place: order.place, result: isDamaged ? -ERRNO.EIO : 0 };
   if (order.kind !== "restart" && order.kind !== "cut") return undefined;
   if (order.kind === "cut" && order.isHeld && !isHeldBack) return { kind: "not cut", id: order.id };
   const answer = { kind: "cut", id: order.id, half: 0, endTransfer: 0 } as const;
-  // What is to be copied cannot be read.
-  return damaged
-    ? { ...answer, isClosed: false, copies: [{ first: 0, count: 1 }] }
+  return isDamaged || isCopying
+    ? { ...answer, isClosed: false, copies: order.kind === "cut" || isDamaged ? [{ first: 0, count: 1 }] : [] }
     : { ...answer, isClosed: true, copies: [] };
 }
 
@@ -243,6 +254,48 @@ test("what cannot be read is told, while the connection stands", async (t) => {
   t.regex(fault?.text ?? "", /cannot be read, and is tried again: EIO/);
 });
 
+test("behind the last copy the closed point is cut at once, whatever the interval and the limit of copying are", async (t) => {
+  const bed = await Bed.make(t);
+  bed.isCopying = true;
+  bed.link.limitCopying(1);
+  bed.tellToCopy(1);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  // The first one, of the new log, is open, and so is the one that brings the copy.
+  await receiver.commit();
+  await receiver.commit();
+  const closed = await receiver.commit();
+  bed.tellToCopy(0);
+  const status = await bed.status("in step");
+  t.deepEqual([status.lastClosed?.point, status.points], [closed, { closed: 1, open: 2 }]);
+});
+
+test("the link tells since when the receiver is behind, and by how many points", async (t) => {
+  const bed = await Bed.make(t);
+  bed.isCopying = true;
+  bed.tellToCopy(1);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  t.true(bed.link.status.behind.sinceMs !== null);
+  await receiver.commit();
+  await receiver.commit();
+  bed.tellToCopy(0);
+  const { point } = decodePointBegin(await receiver.next(FRAME.POINT_BEGIN));
+  t.is(bed.link.status.behind.points, 3);
+  await receiver.end(point);
+  t.deepEqual((await bed.status("in step")).behind, { sinceMs: null, points: 0 });
+
+  // Something was written behind the point that comes now.
+  const asked = bed.link.cutPoint();
+  const begin = decodePointBegin(await receiver.next(FRAME.POINT_BEGIN));
+  t.deepEqual(bed.link.status.behind, { sinceMs: null, points: 1 });
+  bed.tellToCopy(1);
+  await receiver.end(begin.point);
+  const { createdMs } = await asked;
+  // The next one has been cut already.
+  t.deepEqual(bed.link.status.behind, { sinceMs: createdMs, points: 1 });
+});
+
 test("a log that is too small at the receiver is said on both sides", async (t) => {
   const bed = await Bed.make(t);
   const receiver = await bed.receiver();
@@ -292,6 +345,22 @@ test("a point that is cut while the host is held back has the moment that it was
   await last.taken;
   receiver.cut();
   await t.throwsAsync(last.committed, { code: "ELINK" }, "it was cut, and the receiver has it not");
+});
+
+test("what is stopped while the receiver has all knows which point that is, and has not gone on alone", async (t) => {
+  const bed = await Bed.make(t);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  await receiver.commit();
+  await bed.status("in step");
+  const { current } = await bed.generations();
+  // So soon after the first one it is not noted yet.
+  const asked = bed.link.cutPoint();
+  const point = await receiver.commit();
+  await asked;
+  await bed.stop();
+  const { state } = await SourceStateFile.open(bed.path);
+  t.deepEqual([state.lastPoint, state.generations.current], [point, current]);
 });
 
 test("a pause ends the connection in peace and makes none; after it there is one again", async (t) => {

@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import test from "ava";
 import type { MirrorStatus } from "../../src/control/mirror-status.ts";
+import type { VolumeStatus } from "../../src/control/status.ts";
 import { Host } from "./hosts.ts";
 import { sh, until } from "./support.ts";
 
@@ -67,6 +68,15 @@ test.serial("sides change by choice, after a loss, and after a split brain", asy
   const first = await write("first");
   t.regex((await beta.tried("sluice mirror promote data")).output, /is connected: demote it there/);
 
+  t.regex((await beta.tried("sluice mirror reverse data")).output, /is not the source of a mirror here/);
+  t.regex((await alpha.tried("sluice mirror reverse data")).output, /is in use: mounted at/);
+  await beta.endReceiver("SIGTERM");
+  await sh("umount /srv/data");
+  t.regex((await alpha.tried("sluice mirror reverse data")).output, /is not in step/);
+  t.is((await alpha.json<VolumeStatus>("status data")).state, "live", "it is served as before");
+  await beta.receive();
+  await sh("mount /dev/sluice/data /srv/data");
+  await alpha.sh("sluice mirror wait data");
   await follow("## Change sides", hosts);
   t.true(await isThere(first));
   t.is((await status(beta)).state, "in step");
@@ -113,8 +123,12 @@ test.serial("sides change by choice, after a loss, and after a split brain", asy
   t.false(await isThere(fourth));
   // Image for image, both sides are the same.
   await sh("umount /srv/data");
+  // As if it had died when it had given the volume up: neither is the source, and done again it is brought to its end.
   await beta.sh("sluice mirror demote data");
-  await alpha.sh("sluice mirror promote data");
+  t.regex((await beta.tried("sluice up data")).output, /mirrored to here/);
+  t.regex((await alpha.tried("sluice up data")).output, /mirrored to here/);
+  await beta.sh("sluice mirror reverse data");
+  await alpha.sh("sluice up data");
   await sh("mount /dev/sluice/data /srv/data");
   t.is(await sh("cat /srv/data/split"), "beta\n");
   t.true(await isThere(first));

@@ -76,6 +76,7 @@ const AT = {
   overflows: 8,
   heldWrites: 9,
   requests: 10,
+  onTheirWay: 11,
 } as const;
 const NUMBERS = 16;
 
@@ -84,6 +85,8 @@ export interface MirrorCounts {
   readonly isLogging: boolean;
   /** Blocks since the last point was cut. */
   readonly written: number;
+  /** Blocks of a point that was cut, and is not committed yet. */
+  readonly onTheirWay: number;
   /** Of the log; writes that were held; requests of the host: since this process began. */
   readonly overflows: number;
   readonly heldWrites: number;
@@ -157,6 +160,11 @@ export class MirrorNumbers {
     return this.#get(AT.written);
   }
 
+  /** Blocks of a point that was cut, and is not committed yet. */
+  get onTheirWay(): number {
+    return this.#get(AT.onTheirWay);
+  }
+
   /** How often the log was full, and how many writes were held: since this process began. */
   get overflows(): number {
     return this.#get(AT.overflows);
@@ -176,6 +184,7 @@ export class MirrorNumbers {
     this.#set(AT.isLogging, counts.isLogging ? 1 : 0);
     this.#set(AT.toCopy, toCopy);
     this.#set(AT.written, counts.written);
+    this.#set(AT.onTheirWay, counts.onTheirWay);
     this.#set(AT.overflows, counts.overflows);
     this.#set(AT.heldWrites, counts.heldWrites);
     this.#set(AT.requests, counts.requests);

@@ -364,6 +364,11 @@ export class MirrorTarget implements Target, Layer {
     return this.#building.count;
   }
 
+  /** Blocks of the point that was cut, and is not committed yet. */
+  get onTheirWay(): number {
+    return this.#isFrozen ? this.#frozen.count : 0;
+  }
+
   get isLogging(): boolean {
     return this.#isLogging;
   }
