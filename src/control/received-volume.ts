@@ -242,12 +242,12 @@ export class ReceivedVolume implements AsyncDisposable {
         );
       }
       this.#checkForced(isForced, isWhole, lastClosed);
-      await this.#exports?.hideAll(isForced);
-      return this.#promote(note);
+      return this.#promote(note, isForced);
     });
   }
 
-  async #promote(note: ReceiverNote): Promise<Promoted> {
+  async #promote(note: ReceiverNote, isForced: boolean): Promise<Promoted> {
+    await this.#exports?.hideAll(isForced);
     this.#attached?.link.end({ code: "EPROMOTED", text: `volume "${this.name}" is promoted at the receiver` });
     this.#attached = undefined;
     const promoting: ReceiverNote = { ...note, role: "promoting" };
@@ -285,22 +285,12 @@ export class ReceivedVolume implements AsyncDisposable {
       if (fault !== undefined) throw refusal(fault);
       if (!state.isWhole) throw new UblkError("EOPEN", `volume "${this.name}": something is being copied`);
       await this.#checkMirrored();
-      this.#checkUnexported();
+      this.#checkNotExported();
       if (!isTold) return;
       // Who has gone may have thought better of it.
       if (link.hasEnded) throw new UblkError("ELINK", "the connection has ended");
-      await this.#promote(note);
+      await this.#promote(note, false);
     });
-  }
-
-  /** Whoever uses a device that shows a point is not asked from afar. Throws EBUSY. */
-  #checkUnexported(): void {
-    const [shown] = this.#exports?.all ?? [];
-    if (shown === undefined) return;
-    throw new UblkError(
-      "EBUSY",
-      `volume "${this.name}": point ${shown.point.point} is shown as a device: unexport it there`,
-    );
   }
 
   /** It is to be mirrored from here, where that is to be so in turn. Throws EMIRROR, ConfigError. */
@@ -311,6 +301,17 @@ export class ReceivedVolume implements AsyncDisposable {
     throw new UblkError(
       "EMIRROR",
       `${config.file}: wanted [mirror], to have the volume mirrored from here, found none`,
+    );
+  }
+
+  /** Throws EBUSY where points are shown: nobody is asked whether they are in use when the volume has been given up. */
+  #checkNotExported(): void {
+    const [shown] = this.#exports?.all ?? [];
+    if (shown === undefined) return;
+    const { point, device } = shown;
+    throw new UblkError(
+      "EBUSY",
+      `volume "${this.name}": point ${point.point} is exported as ${device}: take it back there first (sluice receive unexport ${this.name}@${point.point})`,
     );
   }
 
@@ -492,12 +493,12 @@ function rowOf({ point, createdMs, state }: KeptPoint): ReceivedPointRow {
   return { point, created: createdMs === null ? null : new Date(createdMs).toISOString(), state };
 }
 
-function refusal({ code, text }: Reason): UblkError {
-  return new UblkError(code, text);
-}
-
 function exportedRow({ point, device }: ExportedPoint): ExportedPointRow {
   return { ...rowOf(point), device };
+}
+
+function refusal({ code, text }: Reason): UblkError {
+  return new UblkError(code, text);
 }
 
 function failedReason(name: string, error: UblkError): Reason {
