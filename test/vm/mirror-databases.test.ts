@@ -32,9 +32,10 @@ const isInStep = async (): Promise<boolean> => (await askMirror(VOLUME)).state =
 
 test.before("the network", () => Remote.connect());
 
+/** They may be faster than the link: with the policy to stop they wait for it. */
 test("databases open clean at every point that the remote shows, and lack nothing that was acknowledged", async (t) => {
   const path = await image(VOLUME, SIZE);
-  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "16MiB"\nsilence = 30`;
+  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "16MiB"\nsilence = 30\nwhen_down = "stop"`;
   await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/bases.nvram"\n${mirror}`);
   await sh(`modprobe dm-snapshot; bin/sluice nvram create ${VOLUME}`);
   const remote = await Remote.make(VOLUME, "clear", { size: "96MiB", store: "128MiB", log: "128MiB" });
