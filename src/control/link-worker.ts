@@ -71,7 +71,10 @@ const timer = setInterval(tellStatus, STATUS_MS);
 /** `createdMs`: what its moment is called, of one that is taken while the host is held back. */
 async function cut(id: number, createdMs?: number): Promise<void> {
   try {
-    tell({ type: "cut", id, point: await (createdMs === undefined ? link.cutPoint() : taken(id, createdMs)) });
+    const point = await (createdMs === undefined ? link.cutPoint() : taken(id, createdMs));
+    // Whoever asks next finds what this point has come to.
+    tellStatus();
+    tell({ type: "cut", id, point });
   } catch (error) {
     tellNot(id, error);
   }

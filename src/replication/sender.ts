@@ -475,6 +475,8 @@ export class Sender {
   }
 
   #takeCommitted(number: number): void {
+    // It brings its image to the point now, and tells when that has made room.
+    this.#rested = undefined;
     if (this.#overtaken.delete(number)) return;
     if (this.#point?.number !== number || !this.#point.hasEnded) {
       throw new UblkError("EPROTOCOL", `point ${number} was not sent, and cannot be committed`);

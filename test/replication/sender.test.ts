@@ -88,10 +88,16 @@ class Bed {
 
   /** One write, in a transfer of its own, which is acknowledged as soon as it was sent; false where the log is full. */
   write(number: number): boolean {
+    if (!this.log()) return false;
+    this.acknowledge(Math.min(number, this.transfers.length));
+    return true;
+  }
+
+  /** One write, of which the receiver says nothing. */
+  log(): boolean {
     if (!this.#writer.appendData(0, BLOCK)) return false;
     this.#writer.close();
     this.sender.pump();
-    this.acknowledge(Math.min(number, this.transfers.length));
     return true;
   }
 
@@ -186,6 +192,14 @@ test("a point that waits for room which only a point makes is stuck: nothing els
   bed.sender.beginAnew();
   t.is(bed.sent.at(-1)?.type, FRAME.POINT_END, "the log begins anew with a point that needs nothing");
   t.is(bed.transfers.length, 1);
+
+  bed.commit(6);
+  t.true(bed.log());
+  bed.sender.cut();
+  bed.cut();
+  t.is(bed.stuck, 1, "what the point makes room for is still to be told");
+  bed.acknowledge(1, rested, rested);
+  t.is(bed.stuck, 2);
 });
 
 test("a limit holds copying up, and never points", (t) => {

@@ -58,7 +58,9 @@ test("what is answered in the mode sync is at the remote, whatever the link does
   await until(isInStep);
   t.true((await load.stop()) > 0);
 
+  /** All of it is counted when a point has come to its end. */
   const sent = async (): Promise<number[]> => {
+    t.true((await askMirrorPoint(VOLUME)).isClosed);
     const { sentBytes, wireBytes } = await askMirror(VOLUME);
     return [sentBytes.transfers, wireBytes];
   };
