@@ -7,10 +7,10 @@
  */
 import type { Duplex } from "node:stream";
 import { Connection } from "../replication/connection.ts";
-import { FRAME, type FrameType } from "../replication/frame.ts";
+import { FRAME } from "../replication/frame.ts";
 import { decodeHello, encodeWelcome, reasonOf, type Hello, type Judgement } from "../replication/handshake.ts";
 import { encodeReason, type Reason } from "../replication/messages.ts";
-import type { Frame } from "../replication/receive-orders.ts";
+import type { Frame, ReceivedFrame } from "../replication/receive-orders.ts";
 import type { Peer } from "../replication/transport.ts";
 import { messageOf, UblkError } from "../ublk/errors.ts";
 import { log } from "./log.ts";
@@ -25,7 +25,7 @@ export interface LinkVolume {
   welcome(hello: Hello, link: SourceLink): Promise<Judgement>;
   /** Throws why it does not. */
   takeOver(hello: Hello, link: SourceLink): Promise<void>;
-  take(link: SourceLink, frames: readonly Frame[], bytes: number): void;
+  take(link: SourceLink, frames: readonly ReceivedFrame[], bytes: number): void;
   leave(link: SourceLink): void;
 }
 
@@ -51,7 +51,7 @@ export class Link implements SourceLink {
   #hello: "wanted" | "looked at" | "welcomed" = "wanted";
   #hasEnded = false;
   /** Of the source, since the stream was last read; and in all that was not dealt with, in bytes. */
-  #frames: Frame[] = [];
+  #frames: ReceivedFrame[] = [];
   #bytes = 0;
   #pendingBytes = 0;
   /** For the source, until it is welcomed. */
@@ -66,8 +66,8 @@ export class Link implements SourceLink {
       this.end({ code: "ELINK", text: `no HELLO has come within ${silenceMs / 1000} s` });
     }, silenceMs);
     this.#connection = new Connection(stream, silenceMs, {
-      onFrame: (type, payload) => {
-        this.#take(type, payload);
+      onFrame: (type, payload, checksum) => {
+        this.#take({ type, payload, checksum });
       },
       onBatch: () => {
         this.#pass();
@@ -82,9 +82,10 @@ export class Link implements SourceLink {
     return this.#hasEnded;
   }
 
-  #take(type: FrameType, payload: Uint8Array): void {
+  #take(frame: ReceivedFrame): void {
+    const { type, payload } = frame;
     if (this.#hello === "welcomed") {
-      this.#frames.push({ type, payload });
+      this.#frames.push(frame);
       this.#bytes += payload.length;
     } else if (this.#hello === "wanted" && (type === FRAME.HELLO || type === FRAME.TAKE_OVER)) {
       this.#hello = "looked at";

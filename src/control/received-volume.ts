@@ -14,7 +14,7 @@ import type { Reason } from "../replication/messages.ts";
 import { SourceStateFile } from "../replication/source-state.ts";
 import { NO_TRANSFER } from "../replication/transfer-id.ts";
 import { ReceiveThread } from "../replication/receive-thread.ts";
-import type { Frame, Kept, KeptPoint, Settled } from "../replication/receive-orders.ts";
+import type { Frame, Kept, KeptPoint, ReceivedFrame, Settled } from "../replication/receive-orders.ts";
 import { volumeMark, ownerOf } from "./identity.ts";
 import { readConfig } from "./config.ts";
 import { log } from "./log.ts";
@@ -404,7 +404,7 @@ export class ReceivedVolume implements AsyncDisposable {
   }
 
   /** Frames of a source that is attached, of so many bytes; those of another go nowhere. */
-  take(link: SourceLink, frames: readonly Frame[], bytes: number): void {
+  take(link: SourceLink, frames: readonly ReceivedFrame[], bytes: number): void {
     if (this.#attached?.link !== link) return;
     for (const { type, payload } of frames) {
       if (type === FRAME.TRANSFER) {

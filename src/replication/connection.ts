@@ -19,8 +19,8 @@ import { HANDSHAKE_PAYLOAD_MAX, reasonOf } from "./handshake.ts";
 import { decodePing, decodeReason, encodePing, encodeReason, PING_BYTES, type Reason } from "./messages.ts";
 
 export interface ConnectionEvents {
-  /** A frame that is neither PING, PONG nor BYE. What it throws ends the connection. */
-  onFrame(type: FrameType, payload: Uint8Array): void;
+  /** A frame that is neither PING, PONG nor BYE, with the CRC-32 of its payload. What it throws ends the connection. */
+  onFrame(type: FrameType, payload: Uint8Array, checksum: number): void;
   /** All the frames of a piece of the stream were given. */
   onBatch?(): void;
   /** It has ended, with an error, or in peace by a BYE of the other side, or by `close` here. Nothing comes after that. */
@@ -36,6 +36,7 @@ export class Connection {
   #hasEnded = false;
   #hasFrames = false;
   #givesSigns = false;
+  #isCorked = false;
   #hasHeard = true;
   #hasSaid = true;
   #silentTurns = 0;
@@ -45,8 +46,8 @@ export class Connection {
     this.#stream = stream;
     this.#events = events;
     this.#silenceMs = silenceMs;
-    this.#reader = new FrameReader((type, payload) => {
-      this.#take(type, payload);
+    this.#reader = new FrameReader((type, payload, checksum) => {
+      this.#take(type, payload, checksum);
     }, HANDSHAKE_PAYLOAD_MAX);
     stream.on("data", (piece: Buffer) => {
       this.#read(piece);
@@ -97,7 +98,7 @@ export class Connection {
     }
   }
 
-  #take(type: FrameType, payload: Uint8Array): void {
+  #take(type: FrameType, payload: Uint8Array, checksum: number): void {
     if (this.#hasEnded) return;
     this.#hasFrames = true;
     if (type === FRAME.PING) {
@@ -110,7 +111,7 @@ export class Connection {
         code === PEACE ? undefined : new UblkError(code, `the other side says: ${text}`),
         "after what was sent",
       );
-    } else if (type !== FRAME.PONG) this.#events.onFrame(type, payload);
+    } else if (type !== FRAME.PONG) this.#events.onFrame(type, payload, checksum);
   }
 
   /** Asked after somebody else was called, who may have ended it. */
@@ -147,15 +148,27 @@ export class Connection {
   }
 
   #say(type: FrameType, pieces: readonly Uint8Array[], length: number, unpacked: number): void {
-    const header = new Uint8Array(HEADER_BYTES);
+    // A table, or all of a short payload, leaves with the header: few pieces are cheaper than few bytes.
+    const [first] = pieces;
+    const isJoined = first !== undefined && first.length <= JOINED_BYTES_MAX;
+    const front = new Uint8Array(HEADER_BYTES + (isJoined ? first.length : 0));
+    if (isJoined) front.set(first, HEADER_BYTES);
     const checksum = pieces.reduce((sum, piece) => crc32(piece, sum), 0);
-    encodeHeader(header, { type, sequence: this.#sequence, length, checksum, unpacked });
+    encodeHeader(front, { type, sequence: this.#sequence, length, checksum, unpacked });
     this.#sequence++;
     this.#hasSaid = true;
+    this.#cork();
+    this.#stream.write(front);
+    for (const piece of pieces.slice(isJoined ? 1 : 0)) this.#stream.write(piece);
+  }
+
+  /** All that is said in one turn goes over at once. */
+  #cork(): void {
+    if (this.#isCorked) return;
+    this.#isCorked = true;
     this.#stream.cork();
-    this.#stream.write(header);
-    for (const piece of pieces) if (piece.length > 0) this.#stream.write(piece);
     process.nextTick(() => {
+      this.#isCorked = false;
       this.#stream.uncork();
     });
   }
@@ -220,6 +233,7 @@ function bytesOf(pieces: readonly Uint8Array[]): number {
   return pieces.reduce((sum, piece) => sum + piece.length, 0);
 }
 
+const JOINED_BYTES_MAX = 4096;
 /** The code of a BYE that ends a connection because there is nothing more to be said. */
 const PEACE = "EPEACE";
 /** Who takes no frames of clear bytes, or none in TLS, mostly closes and says nothing. */

@@ -20,7 +20,8 @@ import {
   PAYLOAD_MAX,
 } from "./frame.ts";
 
-export type OnFrame = (type: FrameType, payload: Uint8Array) => void;
+/** `checksum`: the CRC-32 of the payload, as it was checked. */
+export type OnFrame = (type: FrameType, payload: Uint8Array, checksum: number) => void;
 
 export class FrameReader {
   readonly #onFrame: OnFrame;
@@ -133,7 +134,7 @@ export class FrameReader {
     this.#payload = undefined;
     this.#payloadFilled = 0;
     this.#sequence++;
-    this.#onFrame(type, whole);
+    this.#onFrame(type, whole, unpacked === 0 ? checksum : crc32(whole));
   }
 
   #fault(what: string, cause?: unknown): UblkError {

@@ -210,8 +210,10 @@ export class MirrorLink {
 
   /** Sends what is logged as it comes. */
   async #follow(): Promise<void> {
-    while (!this.#isStopped) {
-      await this.#ring.waitBeyond(this.#ring.end, this.#volume.wake);
+    for (let end = this.#ring.end; !this.#isStopped;) {
+      await this.#ring.waitBeyond(end, this.#volume.wake);
+      // What is closed while this is sent is found at the next turn.
+      end = this.#ring.end;
       this.#behindSinceMs ??= Date.now();
       this.#sender.pump();
       if (this.#sender.isFilling) this.#cut();

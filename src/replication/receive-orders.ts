@@ -39,6 +39,11 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
+export interface ReceivedFrame extends Frame {
+  /** CRC-32 of the payload, as it was checked. */
+  readonly checksum: number;
+}
+
 /** Connections have numbers, so that what is late goes nowhere. */
 export type ReceiveOrder =
   /** What an earlier source has sent becomes durable: answered with Settled. */
@@ -57,7 +62,12 @@ export type ReceiveOrder =
     }
   /** There will be no source any more: Receiver.finish. Answered with Finished. */
   | { readonly type: "finish"; readonly id: number }
-  | { readonly type: "frames"; readonly connection: number; readonly frames: readonly Frame[]; readonly bytes: number }
+  | {
+      readonly type: "frames";
+      readonly connection: number;
+      readonly frames: readonly ReceivedFrame[];
+      readonly bytes: number;
+    }
   | { readonly type: "disconnect"; readonly connection: number }
   /** Answered with Kept. */
   | { readonly type: "status"; readonly id: number }

@@ -17,6 +17,7 @@ import type {
   Frame,
   Kept,
   KeptPoint,
+  ReceivedFrame,
   ReceiveOrder,
   ReceiveReport,
   ReceiveWorkerData,
@@ -178,9 +179,9 @@ export class ReceiveThread {
   }
 
   /** Frames of a source, of so many bytes. Their memory is gone here afterwards. */
-  frames(connection: number, frames: readonly Frame[], bytes: number): void {
+  frames(connection: number, frames: readonly ReceivedFrame[], bytes: number): void {
     const moved = new Set<ArrayBuffer>();
-    const own = frames.map(({ type, payload }) => ({ type, payload: ownMemory(payload, moved) }));
+    const own = frames.map((frame) => ({ ...frame, payload: ownMemory(frame.payload, moved) }));
     this.#order({ type: "frames", connection, frames: own, bytes }, [...moved]);
   }
 

@@ -10,7 +10,7 @@ import { RingEvent } from "../ublk/event.ts";
 import { Ring } from "../ublk/ring.ts";
 import type { FrameType } from "./frame.ts";
 import { openReceiver, type OpenReceiver } from "./open-receiver.ts";
-import type { Frame, ReceiveOrder, ReceiveReport, ReceiveWorkerData } from "./receive-orders.ts";
+import type { Frame, ReceivedFrame, ReceiveOrder, ReceiveReport, ReceiveWorkerData } from "./receive-orders.ts";
 
 /** More than what log, applier and copy-on-write have under way at once. */
 const RING_ENTRIES = 1024;
@@ -164,11 +164,11 @@ class Service {
     this.#connection = 0;
   }
 
-  #take(frames: readonly Frame[], bytes: number): void {
+  #take(frames: readonly ReceivedFrame[], bytes: number): void {
     const { receiver } = this.#open;
     this.#taken += bytes;
     try {
-      for (const { type, payload } of frames) receiver.take(type, payload);
+      for (const { type, payload, checksum } of frames) receiver.take(type, payload, checksum);
       receiver.endBatch();
     } catch (error) {
       if (!(error instanceof UblkError)) throw error;

@@ -5,12 +5,12 @@
  * again only when a superblock with a tail behind it is durable. All is bounded: by the window what is appended and not yet
  * durable, by the ring what is kept; where there is no room, an append is refused and changes nothing.
  *
- * One commit is under way at a time: it writes all that was appended before it began, then syncs. What is appended meanwhile
+ * One commit is under way at a time: it writes all that was appended before it began, durably. What is appended meanwhile
  * shares the next. A commit that failed has lost nothing, since memory has all of it until it is durable: the next one writes
  * it again.
  */
 import { crc32 } from "node:zlib";
-import { OPCODE } from "../ublk/abi.ts";
+import { OPCODE, RWF_DSYNC } from "../ublk/abi.ts";
 import { ERRNO, UblkError } from "../ublk/errors.ts";
 import type { CompletionHandler, IoMemory } from "../ublk/io.ts";
 import { logPayloadMax, offsetOf, roomAt, type LogGeometry, type LogPlace } from "./log-geometry.ts";
@@ -52,7 +52,6 @@ export class ReceiverLog implements CompletionHandler {
   /** Of the commit that is under way: how far it goes, and what it waits for. */
   #upTo = 0;
   #isCommitting = false;
-  #isSyncing = false;
   #outstanding = 0;
   #result = 0;
   /** Who waits for the commit that is under way, and for the one after it. */
@@ -103,14 +102,17 @@ export class ReceiverLog implements CompletionHandler {
     return { committed, applied };
   }
 
-  /** Appends a transfer, copying its payload. Returns its position, or LOG_FULL or LOG_BUSY. Throws ESIZE. */
-  appendTransfer(incarnation: number, counter: number, payload: Uint8Array): number {
-    return this.#append(LOG_RECORD.TRANSFER, incarnation, counter, payload);
+  /**
+   * Appends a transfer, copying its payload, whose CRC-32 may be known already. Returns its position, or LOG_FULL or LOG_BUSY.
+   * Throws ESIZE.
+   */
+  appendTransfer(incarnation: number, counter: number, payload: Uint8Array, checksum?: number): number {
+    return this.#append(LOG_RECORD.TRANSFER, incarnation, counter, payload, checksum);
   }
 
   /** Appends a part of the list of a point, as `appendTransfer`. */
-  appendPointItems(point: number, payload: Uint8Array): number {
-    return this.#append(LOG_RECORD.POINT_ITEMS, upperHalf(point), lowerHalf(point), payload);
+  appendPointItems(point: number, payload: Uint8Array, checksum?: number): number {
+    return this.#append(LOG_RECORD.POINT_ITEMS, upperHalf(point), lowerHalf(point), payload, checksum);
   }
 
   /** Appends the end of the list of a point, as `appendTransfer`: when it is durable, the point is committed. */
@@ -118,7 +120,7 @@ export class ReceiverLog implements CompletionHandler {
     return this.#append(LOG_RECORD.POINT_END, upperHalf(point), lowerHalf(point), payload);
   }
 
-  #append(kind: LogRecordKind, high: number, low: number, payload: Uint8Array): number {
+  #append(kind: LogRecordKind, high: number, low: number, payload: Uint8Array, checksum = crc32(payload)): number {
     const { sectorBytes, windowBytes } = this.#geometry;
     const { length } = payload;
     const max = logPayloadMax(this.#geometry);
@@ -136,7 +138,7 @@ export class ReceiverLog implements CompletionHandler {
       high,
       low,
       durable: this.#durable,
-      payloadChecksum: crc32(payload),
+      payloadChecksum: checksum,
     };
     // A sector holds a header whole, so it does not reach over the end of the window.
     const at = position % windowBytes;
@@ -171,7 +173,6 @@ export class ReceiverLog implements CompletionHandler {
     this.#waiting = [];
     this.#upTo = this.#head;
     this.#isCommitting = true;
-    this.#isSyncing = false;
     this.#result = 0;
     this.#outstanding = 1;
     const { windowBytes } = this.#geometry;
@@ -188,10 +189,10 @@ export class ReceiverLog implements CompletionHandler {
     this.#outstanding++;
     const address = this.#memory.address + (position % this.#geometry.windowBytes);
     const offset = offsetOf(this.#geometry, position);
-    this.#io.transfer(OPCODE.WRITE, this.#file, offset, address, length, 0, this.#handler, length);
+    this.#io.transfer(OPCODE.WRITE, this.#file, offset, address, length, RWF_DSYNC, this.#handler, length);
   }
 
-  /** `length` is that of the write, by which a short one is known: what it left out is not written. A sync has 0. */
+  /** `length` is that of the write, by which a short one is known: what it left out is not written. */
   completed(length: number, result: number): void {
     if (result !== length) this.#result = result < 0 ? result : -ERRNO.EIO;
     this.#settle();
@@ -199,15 +200,7 @@ export class ReceiverLog implements CompletionHandler {
 
   #settle(): void {
     if (--this.#outstanding > 0) return;
-    const isWritten = this.#result === 0 && this.#upTo > this.#durable;
-    if (isWritten && !this.#isSyncing) {
-      // Only what has been written by now is sure to be made durable.
-      this.#isSyncing = true;
-      this.#outstanding = 1;
-      this.#io.syncData(this.#file, this.#handler, 0);
-      return;
-    }
-    if (isWritten) this.#durable = this.#upTo;
+    if (this.#result === 0) this.#durable = this.#upTo;
     this.#isCommitting = false;
     const served = this.#served;
     this.#served = [];

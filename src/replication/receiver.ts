@@ -137,6 +137,8 @@ export class Receiver {
   #whenAtRest: () => void = () => undefined;
   #isSyncing = false;
   #hasNews = false;
+  /** Of what has come since the last acknowledgement, something is waited for until it is in memory. */
+  #isAwaited = false;
   /** By chargeOf, since the connection began: what was promised, and what has come. */
   #granted: Granted = { transferBytes: 0, itemBytes: 0 };
   #taken = { transferBytes: 0, itemBytes: 0 };
@@ -229,18 +231,21 @@ export class Receiver {
     return this.#granted;
   }
 
-  /** Takes a frame of the connection. Throws EPROTOCOL for what the source may not send: the connection is to be closed then. */
-  take(type: FrameType, payload: Uint8Array): void {
+  /**
+   * Takes a frame of the connection, and the CRC-32 of its payload where that is known. Throws EPROTOCOL for what the source may
+   * not send: the connection is to be closed then.
+   */
+  take(type: FrameType, payload: Uint8Array, checksum?: number): void {
     if (this.#connection === undefined) throw new UblkError("EPROTOCOL", "a frame without a connection");
     switch (type) {
       case FRAME.TRANSFER:
-        this.#takeTransfer(this.#connection, payload);
+        this.#takeTransfer(this.#connection, payload, checksum);
         break;
       case FRAME.POINT_BEGIN:
         this.#takeBegin(this.#connection, payload);
         break;
       case FRAME.POINT_ITEMS:
-        this.#takeItems(this.#connection, payload);
+        this.#takeItems(this.#connection, payload, checksum);
         break;
       case FRAME.POINT_END:
         this.#takeEnd(this.#connection, payload);
@@ -256,15 +261,19 @@ export class Receiver {
     }
   }
 
-  /** All of a piece of the stream has been taken: what came is acknowledged, and made durable. */
+  /**
+   * All of a piece of the stream has been taken: what came is made durable, and acknowledged then; before that as well, where
+   * somebody waits for it to be in memory.
+   */
   endBatch(): void {
     if (!this.#hasNews) return;
-    this.#acknowledge();
+    if (this.#isAwaited) this.#acknowledge();
     this.#sync();
   }
 
   #acknowledge(): void {
     this.#hasNews = false;
+    this.#isAwaited = false;
     if (this.#connection === undefined) return;
     const payload = new Uint8Array(ACK_BYTES);
     encodeAck(payload, {
@@ -295,7 +304,8 @@ export class Receiver {
       }
       this.#durable = received;
       this.#acknowledge();
-      if (this.#parts.log.durable < this.#parts.log.head.position) this.#sync();
+      // What came meanwhile may be durable as well, and is not acknowledged yet.
+      if (received !== this.#received || this.#parts.log.durable < this.#parts.log.head.position) this.#sync();
     });
   }
 
@@ -305,7 +315,7 @@ export class Receiver {
     this.whenFailed(result);
   }
 
-  #takeTransfer({ incarnation }: SourceConnection, payload: Uint8Array): void {
+  #takeTransfer({ incarnation }: SourceConnection, payload: Uint8Array, checksum?: number): void {
     const { log, index, geometry } = this.#parts;
     const transfer = decodeTransfer(payload, geometry.volumeSectors);
     const id = { incarnation: transfer.incarnation, counter: transfer.number };
@@ -316,11 +326,12 @@ export class Receiver {
     this.#taken.transferBytes += chargeOf(payload.length);
     if (this.#taken.transferBytes > this.#granted.transferBytes) throw tooMuch("transfers");
     const place = log.head;
-    const position = appended(log.appendTransfer(incarnation, id.counter, payload));
+    const position = appended(log.appendTransfer(incarnation, id.counter, payload, checksum));
     const dataSectors = transfer.data.length / SECTOR_BYTES;
     index.add(id, { position, length: payload.length, dataSectors, log: transfer.log, place });
     this.#received = id;
     this.#hasNews = true;
+    if (transfer.isAwaited) this.#isAwaited = true;
   }
 
   #takeBegin({ send }: SourceConnection, payload: Uint8Array): void {
@@ -355,7 +366,7 @@ export class Receiver {
     this.#makeBefore = 0;
   }
 
-  #takeItems({ incarnation, send }: SourceConnection, payload: Uint8Array): void {
+  #takeItems({ incarnation, send }: SourceConnection, payload: Uint8Array, checksum?: number): void {
     const building = this.#building;
     if (building === undefined) throw new UblkError("EPROTOCOL", "items without a point");
     const { log, geometry } = this.#parts;
@@ -368,7 +379,7 @@ export class Receiver {
       building.isWhole = false;
       send(FRAME.NAK, encodeRuns(missing));
     }
-    const position = appended(log.appendPointItems(building.begin.point, payload));
+    const position = appended(log.appendPointItems(building.begin.point, payload, checksum));
     building.records.push({ position, length: payload.length });
     // What is not durable holds what could be granted, and nothing else may come before more of it was granted.
     this.#hasNews = true;

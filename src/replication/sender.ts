@@ -16,7 +16,7 @@ import { CopyShare } from "./copy-share.ts";
 import type { DirtyBlocks } from "../targets/mirror/dirty-blocks.ts";
 import type { ChunkRun } from "../targets/mirror/owed-chunks.ts";
 import { SECTOR_BYTES } from "../targets/mirror/transfer.ts";
-import type { ClosedTransfer, TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
+import type { TransferReader, TransferRingSize } from "../targets/mirror/transfer-ring.ts";
 import { FRAME, type FrameType } from "./frame.ts";
 import type { Welcome } from "./handshake.ts";
 import { chargeOf, decodeAck, decodePointCommitted, type Granted } from "./messages.ts";
@@ -46,6 +46,8 @@ export type LookDone = (result: number, bytes: Uint8Array, onTheirWay: Uint8Arra
 export interface SourceVolume {
   /** What the host has asked of it in all, in a number that goes round. */
   readonly hostRequests: number;
+  /** Whether its host waits for what the receiver has in memory, as in the mode "memory". */
+  readonly awaitsMemory: boolean;
   /**
    * Logs anew: all that is owed is copied; `isFull`: all that there is. Of a point, `partialsMax` blocks may have to travel.
    * `done` gets a point that was cut before anything was logged: it consists of nothing.
@@ -355,7 +357,7 @@ export class Sender {
   #chargeOf(first: number, end: number): number {
     let charge = 0;
     for (let number = first; isBefore(number, end); number = (number + 1) % NUMBERS) {
-      if (this.#parts.ring.has(number)) charge += chargeOfTransfer(this.#parts.ring.take(number));
+      if (this.#parts.ring.has(number)) charge += chargeOf(this.#parts.ring.bytesOf(number));
     }
     return charge;
   }
@@ -393,10 +395,10 @@ export class Sender {
   }
 
   #sendTransfers(send: SendPieces): void {
-    const { ring } = this.#parts;
+    const { ring, volume } = this.#parts;
     while (ring.has(this.#next)) {
-      const transfer = ring.take(this.#next);
-      const charge = chargeOfTransfer(transfer);
+      const transfer = ring.take(this.#next, volume.awaitsMemory);
+      const charge = chargeOf(ring.bytesOf(this.#next));
       const isOfNext = !isBefore(this.#next, this.#cutEnd);
       if (this.#used.transferBytes + charge > this.#granted.transferBytes) {
         if (!isOfNext) this.#isWaiting = true;
@@ -513,8 +515,4 @@ function isBefore(number: number, other: number): boolean {
 
 function copiedChunks({ copies }: SourceCut): number {
   return copies.reduce((sum, { count }) => sum + count, 0);
-}
-
-function chargeOfTransfer({ table, pieces }: ClosedTransfer): number {
-  return chargeOf(pieces.reduce((sum, { length }) => sum + length, table.length));
 }

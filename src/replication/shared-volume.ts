@@ -85,6 +85,10 @@ export class SharedVolume implements SourceVolume {
     return this.#numbers.requests;
   }
 
+  get awaitsMemory(): boolean {
+    return this.#numbers.mode === "memory";
+  }
+
   #hasLooked({ id, result, onTheirWay }: LinkReport & { readonly kind: "looked" }): void {
     const look = this.#look;
     if (look?.id !== id) return;

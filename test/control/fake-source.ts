@@ -118,7 +118,7 @@ export class FakeSource {
   /** A transfer of one write: a whole block of these bytes. */
   write(incarnation: number, number: number, block: number, byte: number): void {
     const entries = [{ kind: ENTRY_KIND.DATA, sector: block * BLOCK_SECTORS, sectors: BLOCK_SECTORS }];
-    const table = encodeTable({ incarnation, number, sequence: number, log: 1, entries });
+    const table = encodeTable({ incarnation, number, sequence: number, log: 1, isAwaited: false, entries });
     this.send(FRAME.TRANSFER, new Uint8Array(Buffer.concat([table, Buffer.alloc(BLOCK_BYTES, byte)])));
   }
 

@@ -171,6 +171,9 @@ class Source implements Layer {
       get hostRequests(): number {
         return target.requests;
       },
+      get awaitsMemory(): boolean {
+        return target.mode === "memory";
+      },
       restart: (isFull, partialsMax, done) => {
         this.target.stopLogging();
         if (isFull) owed.copyVolume();

@@ -3,6 +3,7 @@ import test from "ava";
 import { FRAME, type FrameType } from "../../src/replication/frame.ts";
 import type { ImageComparer } from "../../src/replication/image-comparer.ts";
 import {
+  decodeAck,
   encodePointBegin,
   encodePointEnd,
   POINT_BEGIN_BYTES,
@@ -67,9 +68,9 @@ function connected(): {
   return { receiver, sent, compared, log };
 }
 
-function transfer(incarnation: number, number: number, sectors: number): Uint8Array {
+function transfer(incarnation: number, number: number, sectors: number, isAwaited = false): Uint8Array {
   const entries = [{ kind: ENTRY_KIND.DATA, sector: 0, sectors }];
-  const table = encodeTable({ incarnation, number, sequence: 1, log: 1, entries });
+  const table = encodeTable({ incarnation, number, sequence: 1, log: 1, isAwaited, entries });
   return new Uint8Array(Buffer.concat([table, new Uint8Array(sectors * SECTOR_BYTES)]));
 }
 
@@ -219,4 +220,38 @@ test("items are made durable as they come, and those that came meanwhile after t
   log.syncs.shift()?.(0);
   t.is(sent.length, 2);
   t.is(log.syncs.length, 0);
+});
+
+test("what has come is acknowledged when it is durable; before that too where somebody waits for it in memory", (t) => {
+  const { receiver, sent, log } = connected();
+  const acknowledged = (): (number | undefined)[] =>
+    sent.splice(0).map(({ type, payload }) => (type === FRAME.ACK ? decodeAck(payload).durable.counter : undefined));
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 8));
+  receiver.endBatch();
+  t.deepEqual(acknowledged(), []);
+  receiver.take(FRAME.TRANSFER, transfer(1, 2, 8, true));
+  receiver.endBatch();
+  t.deepEqual(acknowledged(), [0]);
+  receiver.take(FRAME.TRANSFER, transfer(1, 3, 8));
+  receiver.endBatch();
+  t.deepEqual(acknowledged(), [], "nobody waits for this one");
+  log.head = { position: 8192, link: 0 };
+  log.durable = 4096;
+  log.syncs.shift()?.(0);
+  t.deepEqual(acknowledged(), [1]);
+  log.durable = 8192;
+  log.syncs.shift()?.(0);
+  t.deepEqual(acknowledged(), [3]);
+});
+
+test("what has become durable with what came before it is acknowledged, though nothing comes behind it", (t) => {
+  const { receiver, sent, log } = connected();
+  receiver.take(FRAME.TRANSFER, transfer(1, 1, 8));
+  receiver.endBatch();
+  receiver.take(FRAME.TRANSFER, transfer(1, 2, 8));
+  receiver.endBatch();
+  log.head = { position: 8192, link: 0 };
+  log.durable = 8192;
+  while (log.syncs.length > 0) log.syncs.shift()?.(0);
+  t.is(decodeAck(sent.at(-1)?.payload ?? new Uint8Array(0)).durable.counter, 2);
 });

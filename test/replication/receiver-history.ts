@@ -298,7 +298,10 @@ export class ReceiverHistory {
       place += sectors;
     }
     this.#counter = counter;
-    const table = encodeTable({ incarnation: this.#incarnation, number: counter, sequence: counter, log: 1, entries });
+    const table = encodeTable({
+      ...{ incarnation: this.#incarnation, number: counter, sequence: counter, log: 1 },
+      ...{ isAwaited: this.#random.chance(0.5), entries },
+    });
     const sent = {
       id: { incarnation: this.#incarnation, counter },
       payload: new Uint8Array(Buffer.concat([table, ...data])),

@@ -328,7 +328,6 @@ test("a read or write that falls short is no success", (t) => {
         completed: (index, result, flags) => handler.completed(index, isShort ? result - 512 : result, flags),
       }),
     transfer: (...transfer) => world.transfer(...transfer),
-    syncData: (...sync) => world.syncData(...sync),
   };
   const log = new ReceiverLog(fixture.recovered, io, NVRAM_FILE);
   const into = world.memory(4096);

@@ -52,6 +52,7 @@ class Bed {
     this.#writer = new TransferWriter(memory, RING, { number: 1, sequence: 1 });
     const volume: SourceVolume = {
       hostRequests: 0,
+      awaitsMemory: false,
       restart: (_isFull, _partialsMax, done) => {
         const half = newDirtyBlocks(GEOMETRY, 8);
         done({ half, endTransfer: this.#writer.open, isClosed: true, copies: [] });

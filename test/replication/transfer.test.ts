@@ -20,7 +20,7 @@ import {
 const VOLUME_SECTORS = 2 ** 40;
 const GEOMETRY = { volumeSectors: 8 * 1000 + 3, blockSectors: 8 } as const;
 /** Change them only with the protocol's version. */
-const PINNED_TRANSFER = "3b1aa9ca671c7e9b2d5956d4e2ab051bb5e683009f7437ce944fa919614ba3ef";
+const PINNED_TRANSFER = "c328c346241e074db298f1c97abbb847a4f35e6320f0e75e9a3eeaa1cd5801cc";
 const PINNED_ITEMS = "1b82c0c1bf61ed3b615c1d69fe9338d74c8fc4ab893bab87b0458990e6ac5ee2";
 
 const TABLE: TransferTable = {
@@ -28,6 +28,7 @@ const TABLE: TransferTable = {
   number: 0xfffffffe,
   sequence: 2 ** 40 + 5,
   log: 3,
+  isAwaited: true,
   entries: [
     { kind: ENTRY_KIND.DATA, sector: 2 ** 39 + 1, sectors: 2 },
     { kind: ENTRY_KIND.ZEROES, sector: 7, sectors: 2 ** 31 },
@@ -101,6 +102,7 @@ test("a transfer that does not fit together is refused", (t) => {
     "more data than there are": changed(whole, 8, 4, 4),
     "more data than can be": changed(whole, 8, 4, TRANSFER_SECTORS_MAX + 1),
     "a sequence that is no number": changed(whole, 20, 4, 0xffffffff),
+    "an unknown flag": changed(whole, 28, 4, 2),
     "an unknown kind": changed(whole, 32 + 6, 2, 3),
     "a write of nothing": changed(whole, 32 + 8, 4, 0),
     "beyond the volume": changed(whole, 32 + 4, 2, 0x100),

@@ -45,6 +45,13 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "mirror",
+    name: "the receiver's log is told to be durable when it is written",
+    file: "src/replication/receiver-log.ts",
+    from: "address, length, RWF_DSYNC, this.#handler",
+    to: "address, length, 0, this.#handler",
+  },
+  {
+    world: "mirror",
     name: "writes to one place are done again at once",
     file: "src/replication/log-replay.ts",
     from: "    if (this.#isUnderWay(from, end)) return false;\n",

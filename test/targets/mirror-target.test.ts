@@ -168,7 +168,7 @@ class Mirrored implements Layer {
   /** Reads the log up to a transfer, and lets go of it. */
   #follow(end: number): void {
     for (; this.#nextTransfer !== end; this.#nextTransfer++) {
-      const { table, pieces } = this.#ring.take(this.#nextTransfer);
+      const { table, pieces } = this.#ring.take(this.#nextTransfer, false);
       const { entries, data } = decodeTransfer(new Uint8Array(Buffer.concat([table, ...pieces])), SECTORS);
       const view = new DataView(data.buffer, data.byteOffset, data.length);
       let place = 0;

@@ -44,7 +44,7 @@ function zero(writer: TransferWriter, sector: number, sectors: number): Appended
 
 /** All of a transfer as it goes over the wire, decoded; what is wrong with it beside what was appended, if anything. */
 function faultOf(reader: TransferReader, number: number, wanted: Appended[]): string | undefined {
-  const closed = reader.take(number);
+  const closed = reader.take(number, false);
   const bytes = Buffer.concat([closed.table, ...closed.pieces]);
   const { entries, data, ...ids } = decodeTransfer(bytes, VOLUME_SECTORS);
   if (ids.incarnation !== 77 || ids.number !== number) return "another ID";
@@ -132,7 +132,7 @@ test("a transfer is closed when it is full: of writes, of data", (t) => {
   const { writer, reader } = setUp(8, 2 ** 23);
   for (let index = 0; index <= RING_ENTRIES; index++) t.truthy(zero(writer, index, 1));
   t.is(reader.end, 2);
-  t.is(reader.take(1).lastSequence, RING_ENTRIES);
+  t.is(reader.take(1, false).lastSequence, RING_ENTRIES);
   t.truthy(write(writer, 0, TRANSFER_SECTORS_MAX, 1));
   t.is(reader.end, 2);
   t.truthy(write(writer, 0, 1, 1));

@@ -257,15 +257,21 @@ export class TransferReader {
     return this.ageOf(number) < this.ageOf(this.end);
   }
 
-  /** A transfer that is there. */
-  take(number: number): ClosedTransfer {
+  /** Of a transfer that is there: its table and its data. */
+  bytesOf(number: number): number {
+    const ring = this.#ring;
+    return tableBytes(ring.get(number, SLOT.entries)) + ring.get(number, SLOT.sectors) * SECTOR_BYTES;
+  }
+
+  /** A transfer that is there. `isAwaited`: somebody waits until it is in the receiver's memory. */
+  take(number: number, isAwaited: boolean): ClosedTransfer {
     const ring = this.#ring;
     const entries = ring.get(number, SLOT.entries);
     const sectors = ring.get(number, SLOT.sectors);
     const firstSequence = ring.get(number, SLOT.sequence);
     const at = ring.slotOf(number) * ring.tableBytes;
     const table = ring.tables.subarray(at, at + tableBytes(entries));
-    const head = { incarnation: this.#incarnation, number, sequence: firstSequence, log: this.#log };
+    const head = { incarnation: this.#incarnation, number, sequence: firstSequence, log: this.#log, isAwaited };
     encodeHead(table, head, entries, sectors);
     return {
       number,

@@ -8,7 +8,7 @@
  *     0  4  incarnation of the source        12  4  number of entries       32  -  entries, 12 bytes each
  *     4  4  number of the transfer           16  8  sequence of the first    -  -  data
  *     8  4  sectors of data                  24  4  number of the log
- *                                            28  4  zero
+ *                                            28  4  1: its source waits until it is in the memory of the receiver
  *
  *     entry:  0  6  sector of the volume      6  2  kind (1 data, 2 zeroes)   8  4  sectors
  */
@@ -40,6 +40,8 @@ export interface TransferTable {
   readonly sequence: number;
   /** Which log of this incarnation it is of: between transfers of one log that follow each other nothing is left out. */
   readonly log: number;
+  /** Its source waits until it is in the receiver's memory, and not only until it is durable there. */
+  readonly isAwaited: boolean;
   readonly entries: readonly TransferEntry[];
 }
 
@@ -101,7 +103,7 @@ export function encodeEntry(
 /** Completes a table of so many entries, which are in it already. */
 export function encodeHead(
   table: Uint8Array,
-  { incarnation, number, sequence, log }: Omit<TransferTable, "entries">,
+  { incarnation, number, sequence, log, isAwaited }: Omit<TransferTable, "entries">,
   entries: number,
   dataSectors: number,
 ): void {
@@ -112,7 +114,7 @@ export function encodeHead(
   view.setUint32(12, entries, true);
   view.setBigUint64(16, BigInt(sequence), true);
   view.setUint32(24, log, true);
-  view.setUint32(28, 0, true);
+  view.setUint32(28, isAwaited ? 1 : 0, true);
 }
 
 /**
@@ -137,11 +139,14 @@ export function decodeTransfer(payload: Uint8Array, volumeSectors: number): Tran
   if (found !== dataSectors) throw unfit(`its writes have ${found} sectors of data, and it ${dataSectors}`);
   const sequence = view.getBigUint64(16, true);
   if (sequence > BigInt(Number.MAX_SAFE_INTEGER)) throw unfit(`write number ${sequence}`);
+  const flags = view.getUint32(28, true);
+  if (flags > 1) throw unfit(`flags ${flags}`);
   return {
     incarnation: view.getUint32(0, true),
     number: view.getUint32(4, true),
     sequence: Number(sequence),
     log: logOf(payload),
+    isAwaited: flags === 1,
     entries,
     data: payload.subarray(dataAt),
   };
