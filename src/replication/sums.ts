@@ -5,6 +5,8 @@
  * Invariant: blocks whose sums are equal are equal. It is a part of SHA-256, long enough that no two blocks that differ have the
  * same one by chance: whoever made two such blocks on purpose would harm his own volume only.
  *
+ * Most of what is compared in a volume that is not full holds nothing but zeroes: their sums are known.
+ *
  *     SUMS        0  8  first block      8  4  blocks     12  4  zero     16  -  16 bytes for each block
  *     SUMS_REPLY  0  8  first block      8  4  blocks     12  4  zero     16  -  a bit for each block, the lowest one first
  */
@@ -21,6 +23,10 @@ export const SUMS_AHEAD_MAX = 16;
 
 const SUM_BYTES = 16;
 const HEAD_BYTES = 16;
+
+const ZEROES = Buffer.alloc(SUMS_BYTES_MAX);
+/** Of as many blocks of zeroes as one frame compares, by the bytes of a block: a power of two, so there are few. */
+const zeroSums = new Map<number, Uint8Array>();
 
 /** Blocks one behind the other. */
 export interface BlockRange {
@@ -47,9 +53,7 @@ export function rangeSectors(range: BlockRange, geometry: BlockGeometry): number
 export function encodeSums({ block, blocks }: BlockRange, bytes: Uint8Array, geometry: BlockGeometry): Uint8Array {
   const payload = new Uint8Array(HEAD_BYTES + blocks * SUM_BYTES);
   setRange(payload, { block, blocks });
-  for (let index = 0; index < blocks; index++) {
-    payload.set(sumOf(bytes, index, geometry), HEAD_BYTES + index * SUM_BYTES);
-  }
+  payload.set(sumsOf(blocks, bytes, geometry), HEAD_BYTES);
   return payload;
 }
 
@@ -64,9 +68,11 @@ export function decodeSums(payload: Uint8Array, geometry: BlockGeometry): Sums {
 /** Which blocks of `bytes` do not have their sums: a bit each. */
 export function differing({ blocks, sums }: Sums, bytes: Uint8Array, geometry: BlockGeometry): Uint8Array {
   const differs = new Uint8Array(Math.ceil(blocks / 8));
+  const found = sumsOf(blocks, bytes, geometry);
+  if (Buffer.compare(found, sums) === 0) return differs;
   for (let index = 0; index < blocks; index++) {
-    const wanted = sums.subarray(index * SUM_BYTES, (index + 1) * SUM_BYTES);
-    if (Buffer.compare(sumOf(bytes, index, geometry), wanted) !== 0) setBit(differs, index);
+    const [begin, end] = [index * SUM_BYTES, (index + 1) * SUM_BYTES];
+    if (Buffer.compare(found.subarray(begin, end), sums.subarray(begin, end)) !== 0) setBit(differs, index);
   }
   return differs;
 }
@@ -107,10 +113,30 @@ function setBit(bits: Uint8Array, index: number): void {
   bits[index >>> 3] = (bits[index >>> 3] as number) | (1 << (index & 7));
 }
 
-function sumOf(bytes: Uint8Array, index: number, { blockSectors }: BlockGeometry): Uint8Array {
+/** Of each block, one behind the other. */
+function sumsOf(blocks: number, bytes: Uint8Array, { blockSectors }: BlockGeometry): Uint8Array {
   const blockBytes = blockSectors * SECTOR_BYTES;
-  const block = bytes.subarray(index * blockBytes, (index + 1) * blockBytes);
-  return hash("sha256", block, "buffer").subarray(0, SUM_BYTES);
+  // The last block of a volume may be a short one, whose zeroes have another sum.
+  const isZero = bytes.length === blocks * blockBytes && ZEROES.subarray(0, bytes.length).equals(bytes);
+  return isZero ? sumsOfZeroes(blockBytes).subarray(0, blocks * SUM_BYTES) : hashed(blocks, bytes, blockBytes);
+}
+
+function sumsOfZeroes(blockBytes: number): Uint8Array {
+  let sums = zeroSums.get(blockBytes);
+  if (sums === undefined) {
+    sums = hashed(SUMS_BYTES_MAX / blockBytes, ZEROES, blockBytes);
+    zeroSums.set(blockBytes, sums);
+  }
+  return sums;
+}
+
+function hashed(blocks: number, bytes: Uint8Array, blockBytes: number): Uint8Array {
+  const sums = new Uint8Array(blocks * SUM_BYTES);
+  for (let index = 0; index < blocks; index++) {
+    const block = bytes.subarray(index * blockBytes, (index + 1) * blockBytes);
+    sums.set(hash("sha256", block, "buffer").subarray(0, SUM_BYTES), index * SUM_BYTES);
+  }
+  return sums;
 }
 
 function setRange(payload: Uint8Array, { block, blocks }: BlockRange): void {

@@ -1,5 +1,5 @@
 /** Checksums of blocks: what differs in one bit is found, and nothing else; what does not fit together is refused. */
-import { randomFillSync } from "node:crypto";
+import { createHash, randomFillSync } from "node:crypto";
 import test from "ava";
 import * as fc from "fast-check";
 import {
@@ -41,6 +41,25 @@ test("blocks that differ in one bit are found, and no others", (t) => {
     }),
     { numRuns: 50 },
   );
+});
+
+test("zeroes have the sums that any block has, and a short block of them its own", (t) => {
+  const sumOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex").slice(0, 32);
+  for (const [block, blocks] of [
+    [0, 5],
+    [BLOCKS - 1, 1],
+    [0, BLOCKS],
+  ] as const) {
+    const bytes = new Uint8Array(Math.min(blocks * 4096, GEOMETRY.volumeSectors * 512 - block * 4096));
+    const sums = decodeSums(encodeSums({ block, blocks }, bytes, GEOMETRY), GEOMETRY);
+    for (let index = 0; index < blocks; index++) {
+      const wanted = sumOf(bytes.subarray(index * 4096, (index + 1) * 4096));
+      t.is(Buffer.from(sums.sums.subarray(index * 16, (index + 1) * 16)).toString("hex"), wanted);
+    }
+    t.deepEqual(differ(differing(sums, bytes, GEOMETRY), blocks), []);
+    bytes[bytes.length - 1] = 1;
+    t.deepEqual(differ(differing(sums, bytes, GEOMETRY), blocks), [blocks - 1]);
+  }
 });
 
 test("of a place that cannot be read, all differs", (t) => {
