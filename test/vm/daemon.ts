@@ -5,6 +5,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { owned } from "./children.ts";
+import type { MemoryGroup } from "./memory-group.ts";
 
 const SLUICE = fileURLToPath(new URL("../../bin/sluice", import.meta.url));
 
@@ -18,7 +19,7 @@ export async function configure(name: string, toml: string): Promise<void> {
 }
 
 export class Daemon {
-  readonly #name: string;
+  readonly #command: readonly [string, ...string[]];
   #child: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   readonly #givenUp = Promise.withResolvers<never>();
@@ -26,8 +27,10 @@ export class Daemon {
   /** N of /dev/ublkbN. */
   id = -1;
 
-  constructor(name: string) {
-    this.#name = name;
+  /** `group`: what it runs in. */
+  constructor(name: string, group?: MemoryGroup) {
+    const command = [SLUICE, "daemon", name] as const;
+    this.#command = group?.around(command) ?? command;
   }
 
   get path(): string {
@@ -40,7 +43,8 @@ export class Daemon {
 
   /** Starts the process without waiting for it. */
   spawn(): Promise<void> {
-    const child = spawn(SLUICE, ["daemon", this.#name], { stdio: ["ignore", "ignore", "pipe"] });
+    const [program, ...words] = this.#command;
+    const child = spawn(program, words, { stdio: ["ignore", "ignore", "pipe"] });
     owned(child, () => this.output);
     this.#child = child;
     this.#ended = once(child, "exit");

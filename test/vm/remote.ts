@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { ReceivedStatus, ReceiveStatus } from "../../src/control/receive-status.ts";
 import { owned } from "./children.ts";
+import type { MemoryGroup } from "./memory-group.ts";
 import { sh } from "./support.ts";
 
 const SLUICE = fileURLToPath(new URL("../../bin/sluice", import.meta.url));
@@ -35,11 +36,11 @@ export class Remote {
     await sh("ip link set here up && ip -n remote link set there up && ip -n remote link set lo up");
   }
 
-  /** Makes what the receiver keeps of volumes. */
+  /** Makes what the receiver keeps of volumes; an image without a size is there already. */
   static async make(
     volumes: string | readonly string[],
     transport: "clear" | "tls",
-    sizes: { size: string; store: string; log: string },
+    sizes: { size?: string; store: string; log: string },
   ): Promise<Remote> {
     await mkdir(ENVIRONMENT.SLUICE_CONFIG_DIR, { recursive: true });
     const names = [volumes].flat();
@@ -53,9 +54,8 @@ export class Remote {
     await writeFile(`${ENVIRONMENT.SLUICE_CONFIG_DIR}/receive.toml`, `${toml.join("\n")}\n`);
     const remote = new Remote();
     for (const name of names) {
-      await remote.sluice(
-        `receive init ${name} --size ${sizes.size} --store-size ${sizes.store} --log-size ${sizes.log}`,
-      );
+      const image = sizes.size === undefined ? "--seed" : `--size ${sizes.size}`;
+      await remote.sluice(`receive init ${name} ${image} --store-size ${sizes.store} --log-size ${sizes.log}`);
     }
     return remote;
   }
@@ -66,9 +66,11 @@ export class Remote {
     return sh(`ip netns exec remote env ${environment.join(" ")} ${SLUICE} ${words}`);
   }
 
-  /** Resolves when it receives. */
-  async start(): Promise<void> {
-    const child = spawn("ip", ["netns", "exec", "remote", SLUICE, "receive"], {
+  /** Resolves when it receives. `group`: what it runs in. */
+  async start(group?: MemoryGroup): Promise<void> {
+    const command = ["ip", "netns", "exec", "remote", SLUICE, "receive"] as const;
+    const [program, ...words] = group?.around(command) ?? command;
+    const child = spawn(program, words, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...ENVIRONMENT },
     });
