@@ -267,12 +267,12 @@ export class Receiver {
    */
   endBatch(): void {
     if (!this.#hasNews) return;
+    this.#hasNews = false;
     if (this.#isAwaited) this.#acknowledge();
     this.#sync();
   }
 
   #acknowledge(): void {
-    this.#hasNews = false;
     this.#isAwaited = false;
     if (this.#connection === undefined) return;
     const payload = new Uint8Array(ACK_BYTES);

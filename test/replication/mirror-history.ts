@@ -69,6 +69,8 @@ const NOTHING_REACHED = {
   verified: 0,
   found: 0,
   held: 0,
+  /** Everything came to rest in the middle of it. */
+  rests: 0,
 };
 /** How often what has happened. */
 export type Reached = Record<keyof typeof NOTHING_REACHED, number>;
@@ -523,16 +525,10 @@ export class MirrorHistory {
         else source.cut();
       }
     } else if (what < 20) this.#deliver(receiver);
-    else if (what < 23) {
-      const frame = this.#toSource.shift();
-      if (frame?.type === FRAME.NAK) this.reached.naks++;
-      if (frame?.type === FRAME.ACK) {
-        const { durable } = decodeAck(frame.payload);
-        this.#durable.set(durable.incarnation, durable.counter);
-      }
-      if (frame !== undefined) source.sender.take(frame.type, frame.payload);
-    } else if (!isLast && random.chance(this.#cutChance) && this.#wire === "connected") this.#cutWire();
+    else if (what < 23) this.#answer(source);
+    else if (!isLast && random.chance(this.#cutChance) && this.#wire === "connected") this.#cutWire();
     else if (!isLast && random.chance(0.02) && this.#wire === "connected") this.#verify(source);
+    else if (!isLast && random.chance(0.03) && this.#wire === "connected") this.#rest(source, { world, receiver });
     if (this.#turned.size === 0 && (source.sender.verification?.differentBytes ?? 0) > 0) {
       throw new Error(`a false alarm: ${JSON.stringify(source.sender.verification)}`);
     }
@@ -549,6 +545,37 @@ export class MirrorHistory {
     const frame = this.#toReceiver.shift();
     if (frame !== undefined) receiver.take(frame.type, frame.payload);
     if (this.#random.chance(0.6)) receiver.endBatch();
+  }
+
+  #answer({ sender }: Source): void {
+    const frame = this.#toSource.shift();
+    if (frame === undefined) return;
+    if (frame.type === FRAME.NAK) this.reached.naks++;
+    if (frame.type === FRAME.ACK) {
+      const { durable } = decodeAck(frame.payload);
+      this.#durable.set(durable.incarnation, durable.counter);
+    }
+    sender.take(frame.type, frame.payload);
+  }
+
+  /** The host writes nothing, and nobody cuts a point: what the receiver has is durable, and the source hears of it. */
+  #rest(source: Source, { world, receiver }: Remote): void {
+    this.#note("rest");
+    const isAtRest = (): boolean =>
+      source.world.isIdle && world.isIdle && this.#toReceiver.length === 0 && this.#toSource.length === 0;
+    do {
+      for (const each of [source.world, world]) {
+        each.complete();
+        each.endBatch();
+      }
+      this.#deliver(receiver);
+      receiver.endBatch();
+      this.#answer(source);
+    } while (!isAtRest());
+    const { incarnation, counter } = receiver.last;
+    const told = this.#durable.get(incarnation) ?? 0;
+    if (told < counter) throw new Error(`transfer ${counter} is not told to be durable, only ${told}`);
+    this.reached.rests++;
   }
 
   #cutWire(): void {

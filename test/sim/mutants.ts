@@ -52,6 +52,13 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     world: "mirror",
+    name: "what became durable with what came before it is not acknowledged",
+    file: "src/replication/receiver.ts",
+    from: "received !== this.#received || ",
+    to: "",
+  },
+  {
+    world: "mirror",
     name: "writes to one place are done again at once",
     file: "src/replication/log-replay.ts",
     from: "    if (this.#isUnderWay(from, end)) return false;\n",
