@@ -1,0 +1,160 @@
+// vm: --disk 256M --disk 1G
+// vm-kernel: 7.2
+/**
+ * Power cuts of a receiver. A recorder under the file system of all that it keeps (dm-log-writes) knows what would have survived
+ * one at any moment: the receiver is started from that, and promoted, or goes on with its source.
+ *
+ * One write follows the other, so that what the volume was at any time is told by how many there had been.
+ */
+import { constants } from "node:fs";
+import { open, readFile, writeFile, type FileHandle } from "node:fs/promises";
+import test from "ava";
+import { askMirror, askMirrorChange, askMirrorPoint } from "../../src/control/client.ts";
+import type { Promoted } from "../../src/control/receive-status.ts";
+import { MappedMemory } from "../../src/ublk/memory.ts";
+import { configure, Daemon } from "./daemon.ts";
+import { readLog } from "./log-writes.ts";
+import { Remote, REMOTE } from "./remote.ts";
+import { image, MIB, sh, until } from "./support.ts";
+
+const VOLUME = "cut";
+const SIZE = 8 * MIB;
+const BLOCK = 4096;
+const BLOCKS = SIZE / BLOCK;
+const ROUNDS = 3;
+const WRITES_PER_ROUND = 16;
+const FOLDER = Remote.path("");
+const IMAGE = Remote.path(`${VOLUME}.path`);
+
+/** Of which write a block is. */
+const blockOf = (write: number): number => (write * 7919) % BLOCKS;
+
+/** Writes that follow each other, each known by its number; the next one begins when the last one was answered. */
+class Writer {
+  readonly #file: FileHandle;
+  readonly #memory = MappedMemory.anonymous(BLOCK);
+  readonly #block = Buffer.from(this.#memory.buffer);
+  answered = 0;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  async write(count: number): Promise<void> {
+    for (const end = this.answered + count; this.answered < end; this.answered++) {
+      const write = this.answered + 1;
+      for (let word = 0; word < BLOCK / 4; word++) this.#block.writeUInt32LE(write, word * 4);
+      await this.#file.write(this.#block, 0, BLOCK, blockOf(write) * BLOCK);
+    }
+  }
+
+  /** Notes in the recorder that so many were answered. */
+  async mark(mode: string): Promise<void> {
+    await sh(`dmsetup message recorder 0 mark ${mode}-${this.answered}`);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** How many writes there had been when the volume was this; undefined where it never was. */
+function writesIn(bytes: Buffer, most: number): number | undefined {
+  const found = Array.from({ length: BLOCKS }, (_, block) => bytes.readUInt32LE(block * BLOCK));
+  const writes = Math.max(...found);
+  const wanted = new Uint32Array(BLOCKS);
+  for (let write = 1; write <= Math.min(writes, most); write++) wanted[blockOf(write)] = write;
+  const whole = Buffer.concat(found.map((stamp) => Buffer.from(new Uint32Array(BLOCK / 4).fill(stamp).buffer)));
+  return bytes.equals(whole) && wanted.every((stamp, block) => stamp === found[block]) ? writes : undefined;
+}
+
+/** What a power cut has left, where the receiver has its files. */
+async function restored<T>(remote: Remote, action: () => Promise<T>): Promise<T> {
+  await sh(`cp --sparse=always /dev/shm/replay /dev/shm/left && mount -o loop /dev/shm/left ${FOLDER}`);
+  await remote.start();
+  const result = await action();
+  await remote.end("SIGTERM");
+  await sh(`umount ${FOLDER}`);
+  return result;
+}
+
+async function promote(): Promise<Promoted> {
+  const ask = `curl -s --unix-socket ${Remote.path("run/receive.sock")} -d '{"volume":"${VOLUME}","force":false}'`;
+  const answer = JSON.parse(await sh(`${ask} http://x/v1/promote`)) as Promoted | { error: unknown };
+  if ("error" in answer) throw new Error(JSON.stringify(answer));
+  return answer;
+}
+
+test("what was answered in the mode sync, and each point that was told, is there after a power cut of the receiver, and the mirror goes on", async (t) => {
+  await Remote.connect();
+  const sectors = Number(await sh("modprobe -a dm-log-writes loop; blockdev --getsz /dev/vda"));
+  await sh(`dmsetup create recorder --table "0 ${sectors} log-writes /dev/vda /dev/vdb"; mkdir -p ${FOLDER}`);
+  await sh("mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/mapper/recorder");
+  await sh(`mount /dev/mapper/recorder ${FOLDER}`);
+
+  const path = await image(VOLUME, SIZE);
+  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 30\ninterval = 0.5\nmode = "sync"`;
+  await configure(VOLUME, `path = "${path}"\n[record]\nnvram = "/dev/shm/${VOLUME}.nvram"\nlimit = "16MiB"\n${mirror}`);
+  await sh(`bin/sluice nvram create ${VOLUME}`);
+  const remote = await Remote.make(VOLUME, "clear", { size: "8MiB", store: "64MiB", log: "64MiB" });
+  const there = `path = "${IMAGE}"\n[snapshots]\nstore = "${Remote.path(`${VOLUME}.store`)}"\n[record]\nnvram = "${Remote.path("nvram")}"`;
+  await writeFile(Remote.path(`etc/${VOLUME}.toml`), `${there}\n`);
+  await sh(`sync ${FOLDER}/etc/*.toml ${FOLDER}/etc`);
+  await remote.start();
+  const daemon = new Daemon(VOLUME);
+  await daemon.start();
+  const isInStep = async (): Promise<boolean> => (await askMirror(VOLUME)).state === "in step";
+  await until(isInStep);
+  await askMirrorPoint(VOLUME);
+
+  const writer = new Writer(await open(daemon.path, constants.O_RDWR | constants.O_DIRECT));
+  for (let round = 0; round < ROUNDS; round++) {
+    await writer.write(WRITES_PER_ROUND);
+    await writer.mark("sync");
+  }
+  t.true(await isInStep(), "the receiver was waited for");
+  await askMirrorChange(VOLUME, "mode", { mode: "async" });
+  for (let round = 0; round < ROUNDS; round++) {
+    await writer.write(WRITES_PER_ROUND);
+    t.true((await askMirrorPoint(VOLUME)).isClosed);
+    await writer.mark("async");
+  }
+  await askMirrorChange(VOLUME, "pause");
+  await remote.end("SIGTERM");
+  await sh(`umount ${FOLDER}; dmsetup remove recorder; truncate --size=256M /dev/shm/replay`);
+
+  const log = await open("/dev/vdb");
+  const replay = await open("/dev/shm/replay", "r+");
+  const cuts: string[] = [];
+  for await (const entry of readLog(log)) {
+    if (entry.kind === "write") await replay.write(entry.data, 0, entry.length, entry.offset);
+    if (entry.kind === "discard") throw new Error("nothing is discarded here");
+    if (entry.kind !== "mark") continue;
+    const [cut, answers] = /^\w+-(\d+)/.exec(entry.data.toString()) ?? [];
+    // The recorder's own mark, at the end of its log.
+    if (cut === undefined) continue;
+    cuts.push(cut);
+    const answered = Number(answers);
+    await restored(remote, async () => {
+      t.false((await promote()).isRolledBack, cut);
+      t.is(writesIn(await readFile(IMAGE), writer.answered), answered, cut);
+    });
+    // At the middle one of each mode.
+    if (answered % (ROUNDS * WRITES_PER_ROUND) !== 2 * WRITES_PER_ROUND) continue;
+    await restored(remote, async () => {
+      await askMirrorChange(VOLUME, "resume");
+      await until(isInStep);
+      await writer.write(1);
+      t.true((await askMirrorPoint(VOLUME)).isClosed, cut);
+      // The image is brought to a point when it is committed.
+      await until(async () => writesIn(await readFile(IMAGE), writer.answered) === writer.answered);
+      await askMirrorChange(VOLUME, "pause");
+    });
+  }
+  t.is(cuts.length, 2 * ROUNDS);
+  await replay.close();
+  await log.close();
+  await writer.close();
+  await daemon.end("SIGTERM");
+});
