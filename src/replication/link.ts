@@ -178,7 +178,7 @@ export class MirrorLink {
   /** Nothing is to be copied, and the receiver shows the last point. */
   get #isInStep(): boolean {
     const { isLogging, toCopy } = this.#numbers;
-    return this.#lastPoint?.isClosed === true && isLogging && toCopy === 0;
+    return this.#sender.isShown && isLogging && toCopy === 0;
   }
 
   #show(fault: LinkStatus["fault"]): void {
@@ -199,7 +199,7 @@ export class MirrorLink {
     const timer = setInterval(() => {
       const { written, toCopy } = this.#numbers;
       // The last one was open, as something was being copied: what it has come to is shown by the next one.
-      if (written > 0 || toCopy > 0 || this.#lastPoint?.isClosed !== true) this.#cut();
+      if (written > 0 || toCopy > 0 || !this.#sender.isShown) this.#cut();
     }, this.#options.intervalMs);
     while (!this.#isStopped) {
       if (this.#isPaused) await this.#pauseEnds();

@@ -163,6 +163,7 @@ export class Sender {
   #isCutting = false;
   #point: OutgoingPoint | undefined;
   #lastPoint = 0;
+  #isShown = false;
   /** Points that were sent, and mean nothing any more since the log began anew: they may be committed all the same. */
   readonly #overtaken = new Set<number>();
   /** Grows with each connection and its end, so that what was begun in an earlier one is known. */
@@ -195,6 +196,11 @@ export class Sender {
   get nextPoint(): number {
     const next = numberAfter(this.#lastPoint);
     return this.#isCutting ? numberAfter(next) : next;
+  }
+
+  /** The last point that the receiver has committed is of what is logged now, and closed: it is what the receiver shows. */
+  get isShown(): boolean {
+    return this.#isShown;
   }
 
   /** So much was logged since the last cut that the next point is wanted at once. */
@@ -252,7 +258,10 @@ export class Sender {
     this.#used = { transferBytes: 0, itemBytes: 0 };
     this.#rested = undefined;
     const isCommitted = this.#point !== undefined && this.#point.hasEnded && lastPoint >= this.#point.number;
-    if (isCommitted) this.#since = this.#point?.cut.endTransfer ?? this.#since;
+    if (isCommitted && this.#point !== undefined) {
+      this.#since = this.#point.cut.endTransfer;
+      this.#isShown = this.#point.isClosed;
+    }
     this.#endPoint(isCommitted);
     this.#lastPoint = Math.max(this.#lastPoint, lastPoint);
     // What was copied to it before the connection was lost is there: it goes on.
@@ -272,6 +281,7 @@ export class Sender {
 
   #restart(isFull: boolean): void {
     this.#isReady = false;
+    this.#isShown = false;
     if (this.#point?.hasEnded === true) this.#overtaken.add(this.#point.number);
     this.#point?.close();
     this.#point = undefined;
@@ -487,6 +497,7 @@ export class Sender {
     this.#since = cut.endTransfer;
     const copied = this.#copiedBytes(cut);
     if (copied > 0) this.#copyShare.took(copied, this.#parts.nowMs() - askedMs);
+    this.#isShown = isClosed;
     if (isClosed) this.#fullFrom = 0;
     this.#endPoint(true);
     if (isClosed) this.#verification?.closed(number);

@@ -363,6 +363,26 @@ test("what is stopped while the receiver has all knows which point that is, and 
   t.deepEqual([state.lastPoint, state.generations.current], [point, current]);
 });
 
+test("a receiver that wants all of it is not in step again before a closed point of that", async (t) => {
+  const bed = await Bed.make(t);
+  const receiver = await bed.receiver();
+  await receiver.welcome();
+  await receiver.commit();
+  await bed.status("in step");
+  receiver.cut();
+  await bed.status("connecting");
+  const seen = bed.statuses.length;
+  const another = await bed.receiver();
+  await another.welcome({ wants: "full" });
+  const point = await another.commit();
+  const { lastClosed } = await bed.status("in step");
+  t.is(lastClosed?.point, point);
+  t.deepEqual(
+    bed.statuses.slice(seen).flatMap(({ state }) => (state === "connecting" ? [] : state)),
+    ["copying", "in step"],
+  );
+});
+
 test("a pause ends the connection in peace and makes none; after it there is one again", async (t) => {
   const bed = await Bed.make(t);
   const receiver = await bed.receiver();

@@ -146,8 +146,7 @@ test("what was answered in the mode sync, and each point that was told, is there
       await askMirrorChange(VOLUME, "resume");
       await until(isInStep);
       await writer.write(1);
-      // It may be in step for a moment before all is to be copied.
-      await until(async () => (await askMirrorPoint(VOLUME)).isClosed);
+      t.true((await askMirrorPoint(VOLUME)).isClosed, cut);
       // The image is brought to a point when it is committed.
       await until(async () => writesIn(await readFile(IMAGE), writer.answered) === writer.answered);
       await askMirrorChange(VOLUME, "pause");
