@@ -16,7 +16,17 @@ test("closed points reach the remote over kills and power cuts of both sides, an
     for (const [name, count] of Object.entries(history.reached)) sums[name] = (sums[name] ?? 0) + count;
   }
   t.log(JSON.stringify(sums));
-  for (const name of ["closed", "sourceDeaths", "receiverDeaths", "cuts", "overflows", "full", "replays", "held", "rests"]) {
+  for (const name of [
+    "closed",
+    "sourceDeaths",
+    "receiverDeaths",
+    "cuts",
+    "overflows",
+    "full",
+    "replays",
+    "held",
+    "rests",
+  ]) {
     t.true((sums[name] ?? 0) > SEEDS / 4, name);
   }
 });
