@@ -240,6 +240,8 @@ export class MirrorLink {
     // What comes before all is done that the welcome asks for.
     const early: EarlyFrame[] = [];
     let isWelcomed = false;
+    // Why it is ended here; it is over when all is known to be alone that was not.
+    let failure: Error | undefined;
     const connection = new Connection(stream, silenceMs, {
       onFrame: (type, payload) => {
         if (this.#isConnected) this.#take(type, payload);
@@ -249,7 +251,7 @@ export class MirrorLink {
           isWelcomed = true;
           connection.acceptLargeFrames();
           this.#welcomed(welcome, connection, early).catch((error: unknown) => {
-            ended.reject(asError(error));
+            failure = asError(error);
             connection.closeFor(reasonOf(error));
           });
         }
@@ -257,8 +259,9 @@ export class MirrorLink {
       onEnd: (error) => {
         this.#ended().then(
           () => {
-            if (error === undefined) ended.resolve(undefined);
-            else ended.reject(error);
+            const reason = failure ?? error;
+            if (reason === undefined) ended.resolve(undefined);
+            else ended.reject(reason);
           },
           (failure: unknown) => {
             ended.reject(asError(failure));

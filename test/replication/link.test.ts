@@ -232,6 +232,16 @@ test("the volume waits for a receiver that has gone until it is durable that it 
   t.is(again.generations.current, alone.current);
 });
 
+test("a connection that this side gives up is over when it is durable that it goes on alone", async (t) => {
+  const bed = await Bed.make(t);
+  const { current } = await bed.generations();
+  const receiver = await bed.receiver();
+  await receiver.welcome({ logBytes: MIB });
+  const { fault } = await bed.status("connecting", true);
+  t.is(fault?.code, "ESIZE");
+  t.not((await bed.generations()).current, current);
+});
+
 test("a receiver that refuses is asked again, and what it says is shown", async (t) => {
   const bed = await Bed.make(t);
   const receiver = await bed.receiver();
