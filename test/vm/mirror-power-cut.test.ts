@@ -1,8 +1,8 @@
 // vm: --disk 256M --disk 1G
 // vm-kernel: 7.2
 /**
- * Power cuts of a receiver. A recorder under the file system of all that it keeps (dm-log-writes) knows what would have survived
- * one at any moment: the receiver is started from that, and promoted, or goes on with its source.
+ * Power cuts of either side. A recorder under the file system of all that it keeps (dm-log-writes) knows what would have survived
+ * one at any moment: a receiver is started from that, and promoted, or goes on with its source; a source goes on with its receiver.
  *
  * One write follows the other, so that what the volume was at any time is told by how many there had been.
  */
@@ -18,6 +18,9 @@ import { Remote, REMOTE } from "./remote.ts";
 import { image, MIB, sh, until } from "./support.ts";
 
 const VOLUME = "cut";
+const SOURCE = "lost";
+/** Where a source keeps what it has to know; here all of it. */
+const STATE = "/var/lib/sluice";
 const SIZE = 8 * MIB;
 const BLOCK = 4096;
 const BLOCKS = SIZE / BLOCK;
@@ -59,6 +62,34 @@ class Writer {
   }
 }
 
+/** What is written to this folder from now on is recorded. */
+async function record(folder: string): Promise<void> {
+  const sectors = Number(await sh("modprobe -a dm-log-writes loop; blockdev --getsz /dev/vda"));
+  await sh(`dmsetup create recorder --table "0 ${sectors} log-writes /dev/vda /dev/vdb"; mkdir -p ${folder}`);
+  await sh("mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/mapper/recorder");
+  await sh(`mount /dev/mapper/recorder ${folder}`);
+}
+
+/** Ends the record of a folder, and does it again: /dev/shm/replay is what a power cut would have left at each mark. */
+async function replay(folder: string, atMark: (mark: string) => Promise<void>): Promise<void> {
+  await sh(`umount ${folder}; dmsetup remove recorder; rm -f /dev/shm/replay; truncate --size=256M /dev/shm/replay`);
+  const log = await open("/dev/vdb");
+  const disk = await open("/dev/shm/replay", "r+");
+  for await (const entry of readLog(log)) {
+    if (entry.kind === "write") await disk.write(entry.data, 0, entry.length, entry.offset);
+    if (entry.kind === "discard") throw new Error("nothing is discarded here");
+    const [mark] = entry.kind === "mark" ? (/^\w+-\d+/.exec(entry.data.toString()) ?? []) : [];
+    // The recorder's own mark, at the end of its log, is none of these.
+    if (mark !== undefined) await atMark(mark);
+  }
+  await disk.close();
+  await log.close();
+}
+
+async function mountLeft(folder: string): Promise<void> {
+  await sh(`cp --sparse=always /dev/shm/replay /dev/shm/left && mount -o loop /dev/shm/left ${folder}`);
+}
+
 /** How many writes there had been when the volume was this; undefined where it never was. */
 function writesIn(bytes: Buffer, most: number): number | undefined {
   const found = Array.from({ length: BLOCKS }, (_, block) => bytes.readUInt32LE(block * BLOCK));
@@ -71,7 +102,7 @@ function writesIn(bytes: Buffer, most: number): number | undefined {
 
 /** What a power cut has left, where the receiver has its files. */
 async function restored<T>(remote: Remote, action: () => Promise<T>): Promise<T> {
-  await sh(`cp --sparse=always /dev/shm/replay /dev/shm/left && mount -o loop /dev/shm/left ${FOLDER}`);
+  await mountLeft(FOLDER);
   await remote.start();
   const result = await action();
   await remote.end("SIGTERM");
@@ -86,12 +117,10 @@ async function promote(): Promise<Promoted> {
   return answer;
 }
 
-test("what was answered in the mode sync, and each point that was told, is there after a power cut of the receiver, and the mirror goes on", async (t) => {
-  await Remote.connect();
-  const sectors = Number(await sh("modprobe -a dm-log-writes loop; blockdev --getsz /dev/vda"));
-  await sh(`dmsetup create recorder --table "0 ${sectors} log-writes /dev/vda /dev/vdb"; mkdir -p ${FOLDER}`);
-  await sh("mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/mapper/recorder");
-  await sh(`mount /dev/mapper/recorder ${FOLDER}`);
+test.before("the network", () => Remote.connect());
+
+test.serial("a receiver that loses its power has what was answered, and each point that was told", async (t) => {
+  await record(FOLDER);
 
   const path = await image(VOLUME, SIZE);
   const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "4MiB"\nsilence = 30\ninterval = 0.5\nmode = "sync"`;
@@ -122,26 +151,16 @@ test("what was answered in the mode sync, and each point that was told, is there
   }
   await askMirrorChange(VOLUME, "pause");
   await remote.end("SIGTERM");
-  await sh(`umount ${FOLDER}; dmsetup remove recorder; truncate --size=256M /dev/shm/replay`);
-
-  const log = await open("/dev/vdb");
-  const replay = await open("/dev/shm/replay", "r+");
   const cuts: string[] = [];
-  for await (const entry of readLog(log)) {
-    if (entry.kind === "write") await replay.write(entry.data, 0, entry.length, entry.offset);
-    if (entry.kind === "discard") throw new Error("nothing is discarded here");
-    if (entry.kind !== "mark") continue;
-    const [cut, answers] = /^\w+-(\d+)/.exec(entry.data.toString()) ?? [];
-    // The recorder's own mark, at the end of its log.
-    if (cut === undefined) continue;
+  await replay(FOLDER, async (cut) => {
     cuts.push(cut);
-    const answered = Number(answers);
+    const answered = Number(cut.split("-")[1]);
     await restored(remote, async () => {
       t.false((await promote()).isRolledBack, cut);
       t.is(writesIn(await readFile(IMAGE), writer.answered), answered, cut);
     });
     // At the middle one of each mode.
-    if (answered % (ROUNDS * WRITES_PER_ROUND) !== 2 * WRITES_PER_ROUND) continue;
+    if (answered % (ROUNDS * WRITES_PER_ROUND) !== 2 * WRITES_PER_ROUND) return;
     await restored(remote, async () => {
       await askMirrorChange(VOLUME, "resume");
       await until(isInStep);
@@ -151,10 +170,53 @@ test("what was answered in the mode sync, and each point that was told, is there
       await until(async () => writesIn(await readFile(IMAGE), writer.answered) === writer.answered);
       await askMirrorChange(VOLUME, "pause");
     });
-  }
+  });
   t.is(cuts.length, 2 * ROUNDS);
-  await replay.close();
-  await log.close();
   await writer.close();
   await daemon.end("SIGTERM");
+});
+
+test.serial("a source that loses its power lacks what was not flushed, and so does the remote", async (t) => {
+  const remote = await Remote.make(SOURCE, "clear", { size: "8MiB", store: "64MiB", log: "64MiB" });
+  // Before anything is mounted that is unmounted later: a receiver has the mounts that there were when it began.
+  await remote.start();
+  await record(STATE);
+  const path = `${STATE}/data`;
+  await sh(`dd if=/dev/zero of=${path} bs=1M count=8 conv=fsync status=none`);
+  const mirror = `[mirror]\nto = "${REMOTE}"\ntransport = "clear"\nlog = "16MiB"\nsilence = 30\ninterval = 3600\nmode = "sync"`;
+  await configure(SOURCE, `path = "${path}"\n[record]\nnvram = "${STATE}/nvram"\nlimit = "16MiB"\n${mirror}`);
+  await sh(`bin/sluice nvram create ${SOURCE}`);
+  const daemon = new Daemon(SOURCE);
+  await daemon.start();
+  const isInStep = async (): Promise<boolean> => (await askMirror(SOURCE)).state === "in step";
+  await until(isInStep);
+  // All places are in the record: noting them flushes nothing below.
+  await sh(`dd if=/dev/zero of=${daemon.path} bs=1M count=8 oflag=direct status=none`);
+
+  const file = await open(daemon.path, constants.O_RDWR | constants.O_DIRECT);
+  const writer = new Writer(file);
+  await writer.write(WRITES_PER_ROUND);
+  await file.datasync();
+  const flushed = writer.answered;
+  await writer.write(WRITES_PER_ROUND);
+  t.true(await isInStep(), "the receiver was waited for, and has more than what is left here");
+  await writer.mark("source");
+  await daemon.end("SIGKILL");
+  await replay(STATE, async () => {
+    await mountLeft(STATE);
+  });
+
+  await daemon.start();
+  await until(isInStep);
+  t.true((await askMirrorPoint(SOURCE)).isClosed);
+  const left = Buffer.from(await readFile(daemon.path));
+  const stampOf = (write: number): number => left.readUInt32LE(blockOf(write) * BLOCK);
+  const isThere = (write: number): boolean => stampOf(write) === write;
+  const writes = Array.from({ length: writer.answered }, (_, index) => index + 1);
+  t.true(writes.slice(0, flushed).every(isThere), "what was flushed is there");
+  t.false(writes.every(isThere), "something was lost");
+  await until(async () => left.equals(await readFile(Remote.path(`${SOURCE}.path`))));
+  await daemon.end("SIGTERM");
+  await writer.close();
+  await remote.end("SIGTERM");
 });
