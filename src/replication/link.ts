@@ -293,7 +293,6 @@ export class MirrorLink {
     // Any point of this connection may be taken without this side knowing.
     await this.#state.save({ generations: offered(met(generations, welcome.generations)) });
     if (this.#connection !== connection) return;
-    this.#backOffMs = BACK_OFF_MS.first;
     this.#isConnected = true;
     this.#sender.connect(welcome, (type, ...pieces) => {
       const what = type === FRAME.TRANSFER ? "transfers" : type === FRAME.SUMS ? "sums" : "points";
@@ -305,6 +304,7 @@ export class MirrorLink {
         connection.send(type, ...pieces);
       }
     });
+    this.#backOffMs = BACK_OFF_MS.first;
     for (const { type, payload } of early) this.#take(type, payload);
     this.#show(null);
   }
